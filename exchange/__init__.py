@@ -1,0 +1,1 @@
+"""The hub: member accounts, rate cards, every points decision and the journal."""
