@@ -278,6 +278,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Derives, checks or writes, as asked; exit code 1 on a difference."""
     chosen = _arguments(arguments)
     derivation = aggregate(read_package() if chosen.year else read_package(FIRST_DAY, LAST_DAY))
     derived = csv_bytes(derivation.purchases)

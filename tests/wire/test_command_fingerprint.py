@@ -8,6 +8,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tongdui.signing import SignatureMalformed, fingerprint
 
 Field = descriptor_pb2.FieldDescriptorProto

@@ -9,6 +9,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+
 from tongdui.signing import (
     SignatureMalformed,
     SignatureStale,

@@ -1,0 +1,242 @@
+"""One signed unary call: bytes out under our signature, bytes back under the hub's. Knows no service."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Generic, Self, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import DecodeError, Message
+
+from merchant_adapter.errors import HubError, InvalidRequest, OutcomeUnknown, ReceiptInvalid, Refusal, Refused
+from merchant_adapter.keys import FilePath, HubKeys, Key
+from merchant_adapter.prepared import Prepared
+from merchant_adapter.reasons import Reason
+from merchant_adapter.receipts import Entries, Receipt
+from merchant_adapter.signing import RequestSigner, check_receipt
+from merchant_adapter.statuses import DETAILS_ENTRY, read_status_bytes
+from merchant_adapter.transport import MAX_REQUEST_BYTES, Tls, open_channel
+from tongdui.signing import RECEIPT_ENTRY_NAMES
+
+DEFAULT_TIMEOUT_SECONDS = 10.0
+
+MAX_CALLS_IN_FLIGHT = 256
+"""Calls of one channel that are under way at once; more wait for their turn, unsigned and without a deadline.
+
+A hub resets calls beyond the streams it allows (1,024 a connection), which would leave their outcome unknown.
+"""
+
+Trailing = list[tuple[str, str | bytes]]
+Sent = TypeVar("Sent", bound=Message)
+T = TypeVar("T", bound=Message)
+Call = grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerBytes:
+    """An answer as it came: `receipt` is verified, and None only for a read without one."""
+
+    body: bytes
+    receipt: Receipt | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """An answer with its message parsed."""
+
+    message: T
+    body: bytes = field(repr=False)
+    receipt: Receipt | None = field(repr=False)
+
+
+class SignedChannel:
+    """Signs calls of any Tongdui service with one key and verifies what comes back.
+
+    Open it where an event loop runs and close it there, or use it with `async with`.
+    """
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        signer: RequestSigner,
+        hub_keys: HubKeys,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    ) -> None:
+        self._channel = channel
+        self._signer = signer
+        self._hub_keys = hub_keys
+        self._timeout_seconds = timeout_seconds
+        self._calls: dict[str, Call] = {}
+        self._in_flight = asyncio.Semaphore(MAX_CALLS_IN_FLIGHT)
+
+    @classmethod
+    def open(
+        cls,
+        address: str,
+        audience: str,
+        *,
+        key: Key | FilePath,
+        hub_keys: HubKeys | FilePath,
+        tls: Tls | None = None,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    ) -> Self:
+        """A channel to the hub called `audience` at `address`; it connects when first used.
+
+        `key` and `hub_keys` are values or the paths of their files. `timeout_seconds` is each call's
+        deadline unless the call has its own. Without `tls`, TLS with the system's root certificates is used
+        for any address that is not on this machine. Raises
+        FileRefused, Unreadable, SignatureMalformed or ValueError for what is wrong with these arguments.
+        """
+        signer = RequestSigner(key if isinstance(key, Key) else Key.load(key), audience)
+        known = hub_keys if isinstance(hub_keys, HubKeys) else HubKeys.load(hub_keys)
+        return cls(open_channel(address, tls), signer, known, timeout_seconds)
+
+    @property
+    def key(self) -> Key:
+        """The key that signs."""
+        return self._signer.key
+
+    @property
+    def audience(self) -> str:
+        """The hub's name that every request is signed for."""
+        return self._signer.audience
+
+    async def call(
+        self,
+        method: str | MethodDescriptor,
+        request: Message | bytes,
+        answer_type: type[T],
+        *,
+        timeout_seconds: float | None = None,
+    ) -> Answer[T]:
+        """Calls any unary method: `method` is its descriptor or `/package.Service/Method`.
+
+        A `Message` is serialised once; `bytes` are sent as they are. Raises HubError.
+        """
+        prepared = prepare_call(method, request)
+        answer = await self.send(prepared, timeout_seconds=timeout_seconds)
+        return Answer(parse_answer(prepared, answer, answer_type), answer.body, answer.receipt)
+
+    async def send(self, prepared: Prepared, *, timeout_seconds: float | None = None) -> AnswerBytes:
+        """Signs these bytes afresh, sends them and returns the accepted answer, verified but not parsed.
+
+        Raises HubError; its `prepared` is this request. A cancelled call leaves the outcome unknown.
+        """
+        if len(prepared.body) > MAX_REQUEST_BYTES:
+            error = InvalidRequest.of_field("request", f"longer than {MAX_REQUEST_BYTES} bytes")
+            error.prepared = prepared
+            raise error
+        async with self._in_flight:
+            return await self._exchange(prepared, timeout_seconds)
+
+    async def close(self) -> None:
+        """Closes the connection; calls still under way are cancelled and their outcome is unknown."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _exchange(self, prepared: Prepared, timeout_seconds: float | None) -> AnswerBytes:
+        entries = self._signer.sign(prepared.path, prepared.body)
+        timeout = self._timeout_seconds if timeout_seconds is None else timeout_seconds
+        call = self._call(prepared.path)(prepared.body, metadata=entries, timeout=timeout)
+        try:
+            body = await call
+            trailing: Trailing = list(await call.trailing_metadata())
+            return AnswerBytes(body, self._acceptance(prepared, entries, body, trailing))
+        except grpc.aio.AioRpcError as failure:
+            # gRPC's own traceback is of no use to a till, and its text is in the message already.
+            raise self._failure(prepared, entries, failure) from None
+        except HubError as error:
+            error.prepared = prepared
+            raise
+
+    def _call(self, path: str) -> Call:
+        if path not in self._calls:
+            # No serialiser on either side: the signatures are over exactly these bytes.
+            self._calls[path] = self._channel.unary_unary(path)
+        return self._calls[path]
+
+    def _acceptance(
+        self, prepared: Prepared, entries: Entries, body: bytes, trailing: Trailing
+    ) -> Receipt | None:
+        receipt = self._receipt(prepared, entries, body, trailing)
+        if receipt is None and prepared.is_write:
+            raise ReceiptInvalid.because("the answer to a write came without a receipt")
+        # A receipt does not say whether its answer was an acceptance, so a signed refusal could be passed
+        # off as a message. Messages of ours do not start with the tag of Status.code.
+        if body.startswith(b"\x08") and read_status_bytes(body) is not None:
+            raise ReceiptInvalid.because("the answer is a refusal posing as an acceptance")
+        return receipt
+
+    def _failure(self, prepared: Prepared, entries: Entries, failure: grpc.aio.AioRpcError) -> HubError:
+        trailing: Trailing = list(failure.trailing_metadata() or ())
+        details = [value for name, value in trailing if name == DETAILS_ENTRY and isinstance(value, bytes)]
+        refusal = read_status_bytes(details[0]) if len(details) == 1 else None
+        if refusal is None or refusal.code != failure.code().name:
+            return _no_answer(prepared, failure)
+        error = refusal.to_error(prepared=prepared)
+        try:
+            error.receipt = self._receipt(prepared, entries, details[0], trailing)
+            if error.receipt is None and prepared.is_write and isinstance(error, Refused) and error.recorded:
+                raise ReceiptInvalid.because(f"the refusal {error.reason} came without a receipt")
+        except ReceiptInvalid as invalid:
+            invalid.prepared = prepared
+            return invalid
+        return error
+
+    def _receipt(
+        self, prepared: Prepared, entries: Entries, answer: bytes, trailing: Trailing
+    ) -> Receipt | None:
+        """The verified receipt; None where no part of one came. Raises ReceiptInvalid."""
+        found = [(name, value) for name, value in trailing if name in RECEIPT_ENTRY_NAMES]
+        if not found:
+            return None
+        texts = tuple((name, value) for name, value in found if isinstance(value, str))
+        receipt = Receipt(prepared.path, prepared.body, entries, answer, texts)
+        check_receipt(receipt, self._hub_keys)
+        return receipt
+
+
+def prepare_call(method: str | MethodDescriptor, request: Message | bytes) -> Prepared:
+    """Serialises any request once."""
+    path = method if isinstance(method, str) else f"/{method.containing_service.full_name}/{method.name}"
+    if isinstance(request, bytes):
+        return Prepared(path, request)
+    request_id = getattr(request, "request_id", "")
+    return Prepared(path, request.SerializeToString(), (request_id,) if request_id else ())
+
+
+def parse_answer(prepared: Prepared, answer: AnswerBytes, answer_type: type[T]) -> T:
+    """The answer's message; raises OutcomeUnknown where the bytes are not one."""
+    try:
+        return answer_type.FromString(answer.body)
+    except DecodeError:
+        raise unreadable(f"the answer is not a {answer_type.DESCRIPTOR.name}", prepared, answer) from None
+
+
+def unreadable(detail: str, prepared: Prepared, answer: AnswerBytes) -> OutcomeUnknown:
+    """The error of an answer that is the hub's but that this version cannot read."""
+    return OutcomeUnknown(Refusal("", Reason.NO_ANSWER, detail), receipt=answer.receipt, prepared=prepared)
+
+
+@contextmanager
+def readable(prepared: Prepared, answer: AnswerBytes) -> Iterator[None]:
+    """Turns what `from_messages` raises over an answer that makes no sense into `unreadable`."""
+    try:
+        yield
+    except (ValueError, OverflowError) as error:
+        raise unreadable(f"the answer makes no sense: {error}", prepared, answer) from error
+
+
+def _no_answer(prepared: Prepared, failure: grpc.aio.AioRpcError) -> OutcomeUnknown:
+    message = failure.details() or "no details"
+    if failure.code() is grpc.StatusCode.UNIMPLEMENTED:
+        message += " (is this the address of a hub of this version?)"
+    return OutcomeUnknown(Refusal(failure.code().name, Reason.NO_ANSWER, message), prepared=prepared)

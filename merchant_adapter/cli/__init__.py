@@ -1,0 +1,1 @@
+"""The commands of `tongdui-adapter`: each module adds its own to the parser and runs them."""

@@ -1,0 +1,60 @@
+"""Arguments that several commands share, and the hub they name."""
+
+import argparse
+from pathlib import Path
+
+from merchant_adapter.channel import DEFAULT_TIMEOUT_SECONDS
+from merchant_adapter.json_object import Unreadable
+from merchant_adapter.sync import SyncHub
+from merchant_adapter.transport import Tls
+
+Subparsers = argparse._SubParsersAction
+
+
+def hub_arguments() -> argparse.ArgumentParser:
+    """A parent parser with everything needed to call a hub."""
+    parent = argparse.ArgumentParser(add_help=False)
+    parent.add_argument("--key", required=True, metavar="FILE", help="the key that signs")
+    add_address(parent, required=True)
+    return parent
+
+
+def add_address(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    """Where the hub is and how to know that it is the hub."""
+    group = parser.add_argument_group("hub")
+    group.add_argument("--hub", required=required, metavar="ADDRESS", help="host:port or unix:PATH")
+    group.add_argument("--audience", required=True, help="the hub's name, agreed at onboarding")
+    group.add_argument(
+        "--hub-keys", required=required, metavar="FILE", help="the hub's public keys, a JSON Web Key Set"
+    )
+    group.add_argument("--ca", metavar="FILE", help="root certificates (PEM) instead of the system's")
+    group.add_argument("--client-cert", metavar="FILE", help="client certificate chain (PEM), mutual TLS")
+    group.add_argument("--client-key", metavar="FILE", help="its private key (PEM)")
+    group.add_argument(
+        "--timeout",
+        type=float,
+        default=DEFAULT_TIMEOUT_SECONDS,
+        metavar="SECONDS",
+        help="default %(default)s",
+    )
+
+
+def connect(arguments: argparse.Namespace, key: str) -> SyncHub:
+    """The hub the arguments name, seen by the owner of `key`."""
+    return SyncHub.connect(
+        arguments.hub,
+        arguments.audience,
+        key=key,
+        hub_keys=arguments.hub_keys,
+        tls=_tls(arguments),
+        timeout_seconds=arguments.timeout,
+    )
+
+
+def _tls(arguments: argparse.Namespace) -> Tls | None:
+    files = (arguments.ca, arguments.client_cert, arguments.client_key)
+    if files == (None, None, None):
+        return None
+    if (arguments.client_cert is None) != (arguments.client_key is None):
+        raise Unreadable("--client-cert and --client-key go together")
+    return Tls(*(None if file is None else Path(file).read_bytes() for file in files))

@@ -1,0 +1,79 @@
+"""The small JSON files an adapter reads and writes: keys, registrations, receipts. Bytes are in base64url."""
+
+import base64
+import binascii
+import json
+from typing import Any
+
+
+class Unreadable(ValueError):
+    """A stored text is not what it should be; the message names its source and the field at fault."""
+
+
+class JsonObject:
+    """The fields of one JSON object; each reading raises Unreadable naming the field it failed on."""
+
+    def __init__(self, fields: Any, source: str) -> None:
+        """`source` is what the messages call the text: a file's path, or what it holds."""
+        if not isinstance(fields, dict):
+            raise Unreadable(f"{source}: expected a JSON object")
+        self._fields: dict[str, Any] = fields
+        self._source = source
+
+    @classmethod
+    def parse(cls, text: str | bytes, source: str) -> "JsonObject":
+        """Reads a text from anywhere; raises Unreadable for what is not one JSON object."""
+        try:
+            return cls(json.loads(text), source)
+        except RecursionError as error:
+            raise Unreadable(f"{source}: nested too deeply") from error
+        except ValueError as error:
+            if isinstance(error, Unreadable):
+                raise
+            raise Unreadable(f"{source}: not JSON") from error
+
+    def text(self, name: str, default: str | None = None) -> str:
+        """A text; without `default` it must be there."""
+        value = self._fields.get(name, default)
+        if not isinstance(value, str):
+            raise Unreadable(f"{self._source}: {name}: expected text")
+        return value
+
+    def octets(self, name: str) -> bytes:
+        """Bytes."""
+        try:
+            return from_base64url(self.text(name))
+        except binascii.Error as error:
+            raise Unreadable(f"{self._source}: {name}: expected base64url") from error
+
+    def entries(self, name: str) -> tuple[tuple[str, str], ...]:
+        """An object of texts, in its order."""
+        value = self._fields.get(name)
+        if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
+            raise Unreadable(f"{self._source}: {name}: expected an object of texts")
+        return tuple(value.items())
+
+    def objects(self, name: str) -> "list[JsonObject]":
+        """A list of objects."""
+        value = self._fields.get(name)
+        if not isinstance(value, list):
+            raise Unreadable(f"{self._source}: {name}: expected a list")
+        return [JsonObject(one, f"{self._source}: {name}[{at}]") for at, one in enumerate(value)]
+
+    def expect(self, name: str, text: str) -> None:
+        """Raises Unreadable unless the field is exactly this text."""
+        if self._fields.get(name) != text:
+            raise Unreadable(f"{self._source}: {name}: expected {text}")
+
+
+def to_base64url(octets: bytes) -> str:
+    """Base64url without padding (RFC 4648, 5)."""
+    return base64.urlsafe_b64encode(octets).rstrip(b"=").decode("ascii")
+
+
+def from_base64url(text: str) -> bytes:
+    """The bytes of base64url, padded or not; raises binascii.Error for anything else."""
+    bare = text.rstrip("=")
+    if not bare.isascii():
+        raise binascii.Error("not ASCII")
+    return base64.b64decode(bare + "=" * (-len(bare) % 4), altchars=b"-_", validate=True)
