@@ -1,0 +1,199 @@
+"""`tongdui-hub`: makes a ledger and serves it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import binascii
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from rich.console import Console
+
+from exchange.keyfile import UnsafeKey, create_key, load_key, public_bytes, write_public_keys
+from exchange.logs import log_to_stderr
+from exchange.registrar import AlreadyInitialised, FirstPerson, NewLedger, Registrar, RegistrarRefusal
+from exchange.settings import BadSetting, NotInitialised, Settings, read_settings, require_tls_1_3
+from exchange.store.embedded import EmbeddedPostgresError, start
+from exchange.store.engine import UnsafeServer, migrate, open_engine
+from tongdui.signing import SignatureMalformed, checked_audience
+
+EXIT_CODES: Final = """exit codes:
+  0  done, or stopped when asked
+  1  the database or a key does not allow it; the message says why
+  2  bad usage or a bad setting
+
+environment:
+  DATABASE_URL              postgresql://...; not set: an embedded PostgreSQL in the data directory
+  TONGDUI_DATA_DIR          keys and the embedded PostgreSQL (tongdui-data)
+  TONGDUI_LISTEN            host:port for gRPC (127.0.0.1:7400)
+  TONGDUI_METRICS_LISTEN    host:port for Prometheus; not set: none
+  TONGDUI_TLS_CERTIFICATE, TONGDUI_TLS_KEY    PEM files; needed off loopback
+  TONGDUI_TLS_CLIENT_AUTHORITY                PEM file; set: clients must show a certificate of it
+  TONGDUI_CONNECTIONS       database connections of the batcher (3)
+  TONGDUI_LOG_LEVEL         INFO
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and gives its exit code."""
+    options = _parser().parse_args(arguments)
+    console = Console(stderr=True)
+    try:
+        settings = read_settings()
+        log_to_stderr(settings.log_level)
+        return int(options.run(settings, options))
+    except (BadSetting, SignatureMalformed) as bad:
+        console.print(f"[red]tongdui-hub:[/red] {bad}", highlight=False)
+        return 2
+    except (
+        UnsafeKey,
+        UnsafeServer,
+        NotInitialised,
+        EmbeddedPostgresError,
+        AlreadyInitialised,
+        RegistrarRefusal,
+        OSError,
+    ) as problem:
+        console.print(f"[red]tongdui-hub:[/red] {problem}", highlight=False)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "tongdui-hub",
+        description=__doc__,
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    init = commands.add_parser("init", help="make the ledger, the hub's key and the first operators, once")
+    init.add_argument("--audience", required=True, help="the hub's name that every request is signed for")
+    init.add_argument("--currency", default="CNY", help="settlement currency, ISO 4217 (CNY)")
+    init.add_argument("--minor-unit-digits", type=int, default=2, help="digits of the minor unit (2)")
+    init.add_argument(
+        "--zone", default="Asia/Shanghai", help="time zone of the coalition's days (Asia/Shanghai)"
+    )
+    init.add_argument(
+        "--cut-off-seconds", type=int, default=0, help="end of a business day after midnight (0)"
+    )
+    init.add_argument(
+        "--late-limit-seconds", type=int, default=7 * 86400, help="how late an event may be (7 days)"
+    )
+    init.add_argument(
+        "--card-notice-seconds", type=int, default=0, help="notice that a new rate card must give (0)"
+    )
+    init.add_argument(
+        "--manual-clock", metavar="TIME", help="let the ledger clock stand at this ISO time until it is moved"
+    )
+    init.add_argument(
+        "--operator",
+        action="append",
+        default=[],
+        metavar="NAME=PUBLICKEY",
+        help="a first operator and the base64url of her public key; twice at least, because two must agree",
+    )
+    init.set_defaults(run=_init)
+    commands.add_parser("migrate", help="bring the schema to the newest version").set_defaults(run=_migrate)
+    commands.add_parser("serve", help="answer calls until stopped").set_defaults(run=_serve)
+    return parser
+
+
+@contextlib.contextmanager
+def _database(settings: Settings) -> Iterator[str]:
+    """The database's URL; the embedded server runs as long as the context."""
+    if settings.database_url is not None:
+        yield settings.database_url
+        return
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with start(settings.cluster_dir) as embedded:
+        yield embedded.url
+
+
+def _init(settings: Settings, options: argparse.Namespace) -> int:
+    ledger = _new_ledger(options)
+    people = [_first_person(text) for text in options.operator]
+    if len({person.name for person in people}) < 2:
+        raise BadSetting("--operator: two people at least")
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with _database(settings) as url:
+        migrate(url)
+        private_key = _hub_key(settings)
+        engine = open_engine(url, role=None)
+        try:
+            Registrar(engine).initialise(ledger, public_bytes(private_key), people)
+        finally:
+            engine.dispose()
+    write_public_keys(settings.hub_keys, [public_bytes(private_key)])
+    print(json.dumps({"audience": ledger.audience, "hub_keys": str(settings.hub_keys)}))  # the answer
+    return 0
+
+
+def _hub_key(settings: Settings) -> Ed25519PrivateKey:
+    return load_key(settings.hub_key) if settings.hub_key.exists() else create_key(settings.hub_key)
+
+
+def _new_ledger(options: argparse.Namespace) -> NewLedger:
+    try:
+        ZoneInfo(options.zone)
+    except (ZoneInfoNotFoundError, ValueError) as unknown:
+        raise BadSetting(f"--zone: {options.zone!r} is no time zone") from unknown
+    if not 0 <= options.cut_off_seconds < 86400:
+        raise BadSetting("--cut-off-seconds: 0 to 86399")
+    return NewLedger(
+        audience=checked_audience(options.audience),
+        currency_code=options.currency,
+        minor_unit_digits=options.minor_unit_digits,
+        time_zone=options.zone,
+        cut_off_seconds=options.cut_off_seconds,
+        late_limit_seconds=options.late_limit_seconds,
+        card_notice_seconds=options.card_notice_seconds,
+        manual_time=_manual_time(options.manual_clock),
+    )
+
+
+def _manual_time(value: str | None) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError as malformed:
+        raise BadSetting(f"--manual-clock: {value!r} is no ISO time") from malformed
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _first_person(value: str) -> FirstPerson:
+    name, _, key = value.partition("=")
+    try:
+        public_key = base64.urlsafe_b64decode(key + "=" * (-len(key) % 4))
+    except (binascii.Error, ValueError) as malformed:
+        raise BadSetting(f"--operator: the key of {name!r} is not base64url") from malformed
+    if not name or len(public_key) != 32:
+        raise BadSetting("--operator: NAME=PUBLICKEY, 32 bytes in base64url")
+    return FirstPerson(name, public_key)
+
+
+def _migrate(settings: Settings, _: argparse.Namespace) -> int:
+    with _database(settings) as url:
+        migrate(url)
+    return 0
+
+
+def _serve(settings: Settings, _: argparse.Namespace) -> int:
+    require_tls_1_3()
+    from exchange.server import serve  # gRPC reads the setting when it is first imported
+
+    with _database(settings) as url:
+        asyncio.run(serve(settings, url, lambda address: print(f"tongdui-hub serves {address}", flush=True)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""Wakes members whose points are past their day, so that expiries are posted even where nobody calls.
+
+Answers never depend on when it runs: a member's first command of a batch posts what is due before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from exchange.batcher import Batcher, QueueFull
+from exchange.core.commands import Wake
+from exchange.store.failures import StoreUnavailable
+
+WAKE_AT_ONCE: Final = 500
+"""Members of one reading; half a batch, so that partners' commands still find room."""
+
+LOOK_SECONDS: Final = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class Housekeeper:
+    """Reads who is due and wakes them through the batcher."""
+
+    def __init__(self, batcher: Batcher, read_due: Callable[[int], list[int]]) -> None:
+        """`read_due(limit)` gives members who may have points past their day."""
+        self._batcher = batcher
+        self._read_due = read_due
+        self._sweeping = asyncio.Lock()
+
+    async def sweep(self) -> int:
+        """Posts everything that is due now, and gives the number of members woken."""
+        woken = 0
+        async with self._sweeping:
+            while due := await asyncio.to_thread(self._read_due, WAKE_AT_ONCE):
+                await self._batcher.submit([Wake(member_id) for member_id in due], None)
+                woken += len(due)
+        return woken
+
+    async def run(self) -> None:
+        """Sweeps for ever."""
+        while True:
+            try:
+                woken = await self.sweep()
+                if woken:
+                    _log.info("woke %d members", woken)
+            except (QueueFull, StoreUnavailable):
+                _log.warning("the sweep has to wait", exc_info=True)
+            except Exception:  # noqa: BLE001  # the keeper must outlive any one sweep; it is logged
+                _log.exception("the sweep failed")
+            await asyncio.sleep(LOOK_SECONDS)

@@ -1,0 +1,162 @@
+"""The one way a call enters and leaves the hub: admission, role, handler, receipt, errors.
+
+Handlers get and give bytes, because a signature is over the bytes received and a receipt over the bytes sent.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, NamedTuple
+
+import grpc
+import grpc.aio
+
+from exchange.batcher import QueueFull
+from exchange.core.evidence import Call
+from exchange.rpc.errors import (
+    CallError,
+    InvalidField,
+    error,
+    grpc_code,
+    internal_error,
+    invalid_field_status,
+)
+from exchange.rpc.receipts import ReceiptSigner
+from exchange.rpc.signatures import Admission, Caller
+from exchange.store.failures import StoreUnavailable
+from tongdui.signing import SignedRequest
+
+MAX_MESSAGE: Final = 64 * 1024
+MAX_BATCH_MESSAGE: Final = 4 * 1024 * 1024
+
+REPLAYED: Final = ("tongdui-replayed", "1")
+"""The hint that an answer was given before."""
+
+ANYONE: Final = frozenset({"partner", "operator", "finance_maker", "finance_checker", "auditor"})
+
+_log = logging.getLogger(__name__)
+
+
+class Incoming(NamedTuple):
+    """An admitted call."""
+
+    caller: Caller
+    path: str
+    signed: SignedRequest
+    body: bytes
+    hints: list[tuple[str, str]]
+    """Unsigned trailing metadata for people, filled by the handler."""
+
+    def evidence(self) -> Call:
+        """What the journal keeps of it."""
+        signed = self.signed
+        return Call(
+            self.caller.partner_id,
+            signed.key_id,
+            self.path,
+            signed.params_text,
+            signed.signature,
+            self.body,
+        )
+
+
+Handler = Callable[[Incoming], Awaitable[bytes]]
+Metadata = tuple[tuple[str, str | bytes], ...]
+
+
+class Method(NamedTuple):
+    """One rpc: who may call it, whether its answer carries a receipt, and how large its request may be."""
+
+    name: str
+    roles: frozenset[str]
+    handler: Handler
+    is_write: bool
+    max_bytes: int = MAX_MESSAGE
+
+
+class CallFigures(NamedTuple):
+    """How one call ended, for the metrics."""
+
+    path: str
+    outcome: str
+
+
+class Gate:
+    """Puts every method behind admission and turns whatever happens into an answer or a status."""
+
+    def __init__(
+        self, admission: Admission, receipts: ReceiptSigner, observe: Callable[[CallFigures], None]
+    ) -> None:
+        """Takes who checks callers, who signs answers, and who watches."""
+        self._admission = admission
+        self._receipts = receipts
+        self._observe = observe
+
+    def service(self, name: str, methods: Sequence[Method]) -> grpc.GenericRpcHandler:
+        """A gRPC service of these methods, with bytes in and bytes out."""
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            method.name: grpc.unary_unary_rpc_method_handler(self._unary(f"/{name}/{method.name}", method))
+            for method in methods
+        }
+        return grpc.method_handlers_generic_handler(name, handlers)
+
+    def _unary(
+        self, path: str, method: Method
+    ) -> Callable[[bytes, grpc.aio.ServicerContext[bytes, bytes]], Awaitable[bytes]]:
+        async def answer(body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+            incoming: Incoming | None = None
+            try:
+                with _only_call_errors(path):
+                    metadata: Iterable[tuple[str, str | bytes]] = context.invocation_metadata() or ()
+                    caller, signed = await self._admission.admit(path, metadata, body)
+                    incoming = Incoming(caller, path, signed, body, [])
+                    response = await _handle(method, incoming)
+                    context.set_trailing_metadata(self._trailing(method, incoming, response))
+            except CallError as refused:
+                self._observe(CallFigures(path, refused.reason))
+                trailing: Metadata = (("grpc-status-details-bin", refused.details),)
+                if incoming is not None and refused.has_receipt:
+                    trailing += self._trailing(method, incoming, refused.details)
+                await context.abort(grpc_code(refused.status), refused.status.message, trailing)
+                raise AssertionError("abort always raises") from refused
+            self._observe(CallFigures(path, "OK"))
+            return response
+
+        return answer
+
+    def _trailing(self, method: Method, incoming: Incoming, answer: bytes) -> Metadata:
+        """The receipt of a write, and unsigned hints."""
+        hints = tuple(incoming.hints)
+        if not method.is_write:
+            return hints
+        return hints + self._receipts.receipt(incoming.path, incoming.signed, answer)
+
+
+async def _handle(method: Method, incoming: Incoming) -> bytes:
+    if not method.roles & incoming.caller.roles:
+        raise error("ROLE_REQUIRED")
+    if len(incoming.body) > method.max_bytes:
+        raise InvalidField("message", f"at most {method.max_bytes} bytes")
+    return await method.handler(incoming)
+
+
+@contextmanager
+def _only_call_errors(path: str) -> Iterator[None]:
+    """Whatever is raised inside leaves as a `CallError`: gRPC would send any other exception's text out."""
+    try:
+        yield
+    except CallError:
+        raise
+    except InvalidField as problem:
+        raise CallError(invalid_field_status(problem), "INVALID_FIELD") from problem
+    except QueueFull as full:
+        raise error("HUB_BUSY") from full
+    except StoreUnavailable as away:
+        _log.warning("the store is unavailable", exc_info=away)
+        raise error("HUB_UNAVAILABLE") from away
+    except Exception as defect:
+        call_error, incident_id = internal_error()
+        _log.exception("incident %s in %s", incident_id, path)
+        raise call_error from defect

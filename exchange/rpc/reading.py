@@ -1,0 +1,149 @@
+"""Reading members' accounts and the journal's entries."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from exchange.core.ids import entry_text, member_number, member_text
+from exchange.rpc.calls import Incoming
+from exchange.rpc.errors import error
+from exchange.rpc.paging import from_token, page_limit, split_page, to_token
+from exchange.rpc.registering import is_staff
+from exchange.rpc.signatures import Caller
+from exchange.rpc.translate import check_optional_text, check_text, parse, to_date, to_timestamp
+from exchange.store.reads.accounts import (
+    EntryFilter,
+    FullEntry,
+    Place,
+    WalletState,
+    is_member,
+    list_entries,
+    read_wallet,
+)
+from exchange.store.reads.snapshots import Snapshots
+from tongdui.exchange.v1 import entries_pb2, points_service_pb2
+
+MAX_ENTRY_INDEX: Final = 2**31 - 1
+
+
+class WalletReader:
+    """Answers `GetWallet` and `ListEntries`. A partner sees members linked to it and entries it posted."""
+
+    def __init__(self, snapshots: Snapshots) -> None:
+        """Takes who reads."""
+        self._snapshots = snapshots
+
+    async def get_wallet(self, incoming: Incoming) -> bytes:
+        """A member's account. Raises MEMBER_UNKNOWN."""
+        request = parse(points_service_pb2.GetWalletRequest, incoming.body)
+        member_id = member_number(check_text("member_id", request.member_id))
+        linked_to = seen_by(incoming.caller)
+        wallet = await asyncio.to_thread(
+            self._snapshots.read, lambda it: read_wallet(it, member_id, linked_to)
+        )
+        if wallet is None:
+            raise error("MEMBER_UNKNOWN")
+        return from_wallet(wallet).SerializeToString()
+
+    async def list_entries(self, incoming: Incoming) -> bytes:
+        """A page of entries, newest first. Raises MEMBER_UNKNOWN."""
+        request = parse(points_service_pb2.ListEntriesRequest, incoming.body)
+        before, limit = _place_in(request.page_token), page_limit(request.page_size)
+        member = check_optional_text("member_id", request.member_id)
+        reader_id = seen_by(incoming.caller)
+        wanted = EntryFilter(reader_id, member_number(member) if member else None)
+        rows = await asyncio.to_thread(lambda: self._list(wanted, before, limit + 1))
+        page, last = split_page(rows, limit)
+        token = to_token(last.entry.batch_sequence, last.entry.entry_index) if last else ""
+        return points_service_pb2.ListEntriesResponse(
+            entries=[from_entry(row) for row in page], next_page_token=token
+        ).SerializeToString()
+
+    def _list(self, wanted: EntryFilter, before: Place | None, limit: int) -> list[FullEntry]:
+        member_id = wanted.member_id
+        if member_id is not None and not self._snapshots.read(
+            lambda it: is_member(it, member_id, wanted.partner_id)
+        ):
+            raise error("MEMBER_UNKNOWN")
+        return self._snapshots.read(lambda it: list_entries(it, wanted, before, limit))
+
+
+def seen_by(caller: Caller) -> int | None:
+    """The partner that what is read must belong to, or None for the operator's people, who see all."""
+    return None if is_staff(caller) else caller.partner_id
+
+
+def _place_in(token: str) -> Place | None:
+    key = from_token(token, int, int)
+    return None if key is None else Place(int(key[0]), min(int(key[1]), MAX_ENTRY_INDEX))
+
+
+def from_wallet(wallet: WalletState) -> points_service_pb2.GetWalletResponse:
+    """An account for the wire."""
+    lots = [
+        points_service_pb2.WalletLot(
+            lot_sequence=lot.lot_sequence,
+            issuer_id=lot.issuer_code,
+            rate_version=lot.rate_version,
+            expiry_date=to_date(lot.expiry_date),
+            open_points=lot.open_points,
+            held_points=lot.held_points,
+        )
+        for lot in wallet.lots
+    ]
+    return points_service_pb2.GetWalletResponse(
+        member_id=member_text(wallet.member_id),
+        available_points=wallet.available_points,
+        pending_points=wallet.pending_points,
+        held_points=wallet.held_points,
+        deficit_points=wallet.deficit_points,
+        lots=lots,
+        read_time=to_timestamp(wallet.read_time),
+    )
+
+
+def from_entry(full: FullEntry) -> entries_pb2.Entry:
+    """An entry for the wire."""
+    entry = full.entry
+    return entries_pb2.Entry(
+        entry_id=entry_text(entry.batch_id, entry.entry_index),
+        batch_sequence=entry.batch_sequence,
+        entry_index=entry.entry_index,
+        kind=entry.kind,
+        partner_id=entry.partner_code,
+        request_id=entry.request_id,
+        member_id=member_text(entry.member_id),
+        event_time=to_timestamp(entry.event_time),
+        decided_time=to_timestamp(entry.decided_time),
+        window_date=to_date(entry.window_date),
+        store_id=entry.store_id,
+        terminal_id=entry.terminal_id,
+        reference=entry.reference,
+        reason=entry.reason,
+        campaign_id=entry.campaign_id,
+        channel=entry.channel,
+        points=entry.points,
+        rate_version=entry.rate_version,
+        legs=[
+            entries_pb2.Leg(
+                lot_sequence=leg.lot_sequence,
+                issuer_id=leg.issuer_code,
+                rate_version=leg.rate_version,
+                from_account=leg.from_account,
+                to_account=leg.to_account,
+                points=leg.points,
+            )
+            for leg in full.legs
+        ],
+        lines=[
+            entries_pb2.Line(
+                payer_id=line.payer_code,
+                payer_component=line.payer_component,
+                payee_id=line.payee_code,
+                payee_component=line.payee_component,
+                micros=line.micros,
+            )
+            for line in full.lines
+        ],
+    )

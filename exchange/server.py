@@ -1,0 +1,210 @@
+"""Puts the hub together. Wiring, no logic."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final, TypeVar
+from zoneinfo import ZoneInfo
+
+import grpc.aio
+import psycopg
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from sqlalchemy import Engine
+
+from exchange.batcher import Batcher
+from exchange.core.book import Terms
+from exchange.housekeeper import Housekeeper
+from exchange.keyfile import load_key
+from exchange.metrics import Metrics
+from exchange.registrar import Registrar
+from exchange.rpc import journal, members, partners, points, rate_cards
+from exchange.rpc.answers import encode
+from exchange.rpc.calls import MAX_BATCH_MESSAGE, Gate
+from exchange.rpc.directory import Directory
+from exchange.rpc.reading import WalletReader
+from exchange.rpc.receipts import ReceiptSigner
+from exchange.rpc.signatures import Admission
+from exchange.settings import NotInitialised, Settings
+from exchange.store.engine import check_durability, migrate, open_connection, open_engine
+from exchange.store.reads import LedgerRow, read_due_members, read_ledger, read_registry
+from exchange.store.reads.snapshots import Snapshots
+
+STOP_SECONDS: Final = 10.0
+"""How long running calls may take to finish when the hub stops."""
+
+PROBE_SECONDS: Final = 1.0
+
+MAX_ANSWER: Final = 16 * 1024 * 1024
+"""What an adapter takes: room for a full page of entries with many legs each."""
+
+SWITCH_SECONDS: Final = 0.0005
+"""How long a batch's thread may keep the interpreter from the loop that answers: a tenth of the default."""
+
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MAX_BATCH_MESSAGE + 4096),
+    ("grpc.max_send_message_length", MAX_ANSWER),
+    ("grpc.compression_enabled_algorithms_bitset", 1),  # identity alone: digests are over uncompressed bytes
+    ("grpc.max_metadata_size", 8 * 1024),
+    ("grpc.max_concurrent_streams", 1024),
+    ("grpc.so_reuseport", 0),  # two hubs on one port by mistake must fail, not share
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+)
+
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
+
+
+async def serve(settings: Settings, database_url: str, ready: Callable[[str], None]) -> None:
+    """Runs the hub until SIGTERM or SIGINT. `ready` is told the address once calls are answered."""
+    await asyncio.to_thread(check_durability, database_url)
+    await asyncio.to_thread(migrate, database_url)
+    engine = open_engine(database_url)
+    try:
+        await _serve(settings, database_url, engine, ready)
+    finally:
+        engine.dispose()
+
+
+async def _serve(settings: Settings, database_url: str, engine: Engine, ready: Callable[[str], None]) -> None:
+    ledger = await asyncio.to_thread(_reader(engine, read_ledger))
+    if ledger is None:
+        raise NotInitialised("the database holds no ledger; run `tongdui-hub init` first")
+    metrics = Metrics()
+    receipts = ReceiptSigner(load_key(settings.hub_key))
+    directory = Directory(lambda version: _reader(engine, lambda it: read_registry(it, version))())
+    await directory.renew()
+    terms = _terms(ledger)
+    batcher = Batcher(
+        lambda: open_connection(database_url), terms, encode, metrics.batch, settings.connections
+    )
+    housekeeper = Housekeeper(
+        batcher, lambda limit: _reader(engine, lambda it: read_due_members(it, limit))()
+    )
+    registrar = Registrar(engine)
+    snapshots = Snapshots(engine)
+    gate = Gate(Admission(ledger.audience, directory), receipts, metrics.call)
+    services = {
+        points.SERVICE: points.PointsService(batcher, WalletReader(snapshots)).methods(),
+        members.SERVICE: members.MembersService(registrar).methods(),
+        partners.SERVICE: partners.PartnersService(registrar, snapshots, directory).methods(),
+        rate_cards.SERVICE: rate_cards.RateCardsService(registrar, snapshots).methods(),
+        journal.SERVICE: journal.JournalService(
+            ledger.audience, registrar, snapshots, housekeeper.sweep
+        ).methods(),
+    }
+    server = grpc.aio.server(options=_OPTIONS)
+    server.add_generic_rpc_handlers(tuple(gate.service(name, it) for name, it in services.items()))
+    standing = _Standing(tuple(services))
+    health_pb2_grpc.add_HealthServicer_to_server(standing.servicer, server)
+    reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    if settings.metrics_listen is not None:
+        metrics.serve(settings.metrics_listen)
+    port = _listen(server, settings)
+    await server.start()
+    await standing.set(True)
+    _tune_interpreter()
+    ready(f"{settings.listen.host}:{port}")
+    background = [
+        asyncio.create_task(directory.keep_current()),
+        asyncio.create_task(housekeeper.run()),
+        asyncio.create_task(standing.watch(_reader(engine, lambda it: it.execute("SELECT 1").fetchone()))),
+    ]
+    await _stop_asked()
+    _log.info("stopping")
+    await standing.set(False)
+    await server.stop(STOP_SECONDS)
+    for task in background:
+        task.cancel()
+    await asyncio.gather(*background, return_exceptions=True)
+    await batcher.stop()
+    _log.info("stopped")
+
+
+def _tune_interpreter() -> None:
+    """Batches make tens of thousands of objects that die with them, and no cycles worth looking for often."""
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
+
+
+def _terms(ledger: LedgerRow) -> Terms:
+    return Terms(
+        ZoneInfo(ledger.time_zone),
+        10**ledger.minor_unit_digits,
+        timedelta(seconds=ledger.late_limit_seconds),
+        timedelta(seconds=ledger.cut_off_seconds),
+    )
+
+
+def _reader(engine: Engine, read: Callable[[psycopg.Connection[tuple[object, ...]]], _T]) -> Callable[[], _T]:
+    """`read` on a connection of the pool, in a transaction that is rolled back."""
+
+    def run() -> _T:
+        connection = engine.raw_connection()
+        try:
+            driver = connection.driver_connection
+            assert isinstance(driver, psycopg.Connection)
+            return read(driver)
+        finally:
+            connection.close()
+
+    return run
+
+
+def _listen(server: grpc.aio.Server, settings: Settings) -> int:
+    if settings.certificate is None or settings.certificate_key is None:
+        return server.add_insecure_port(str(settings.listen))
+    authority = settings.client_authority
+    credentials = grpc.ssl_server_credentials(
+        [(settings.certificate_key.read_bytes(), settings.certificate.read_bytes())],
+        None if authority is None else authority.read_bytes(),
+        authority is not None,
+    )
+    return server.add_secure_port(str(settings.listen), credentials)
+
+
+async def _stop_asked() -> None:
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    await asked.wait()
+
+
+class _Standing:
+    """What the standard health service says: SERVING while the database answers."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.servicer = health.aio.HealthServicer()
+        self._names = ("", *names)
+        self._serving: bool | None = None
+
+    async def set(self, serving: bool) -> None:
+        if serving == self._serving:
+            return
+        self._serving = serving
+        response = health_pb2.HealthCheckResponse
+        state = response.SERVING if serving else response.NOT_SERVING
+        for name in self._names:
+            await self.servicer.set(name, state)
+
+    async def watch(self, probe: Callable[[], object]) -> None:
+        """Asks the database every second."""
+        while True:
+            await asyncio.sleep(PROBE_SECONDS)
+            try:
+                await asyncio.wait_for(asyncio.to_thread(probe), 2 * PROBE_SECONDS)
+                await self.set(True)
+            except Exception:  # noqa: BLE001  # whatever it is, the database does not answer
+                _log.warning("the database does not answer", exc_info=True)
+                await self.set(False)
