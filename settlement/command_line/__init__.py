@@ -1,0 +1,1 @@
+"""What `tongdui-settle` shows and takes: arguments, tables, CSV and JSON."""

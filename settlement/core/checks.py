@@ -1,0 +1,232 @@
+"""The checks of a certificate. All of them hold, or nothing is signed (docs/settlement.md, Certificate).
+
+`CHECKS` is the table of contents. Each check states the figures it compared, so that a person can follow it
+without this program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from settlement.core.amounts import micros_per_minor
+from settlement.core.parties import POOL
+from settlement.core.points import IssuerPoints, points_into, points_out_of
+from settlement.core.rounding import ESCROW, rounding_bounds
+from settlement.core.window import ClosedWindow, Computed, Ledger, WindowSums, compute
+
+Figure = int | str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check: whether it holds, what it claims, and the figures it compared."""
+
+    name: str
+    holds: bool
+    claim: str
+    figures: tuple[tuple[str, Figure], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Previous:
+    """The window before: its watermark and the SHA-256 of its certificate, empty where it has none."""
+
+    window: ClosedWindow
+    certificate_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Everything the checks of one window look at.
+
+    Attributes:
+        window: the watermark, as the hub signed it.
+        seen_window: the same window as the hub's view shows it now; absent where it shows none.
+        receipt_fault: why the hub's receipt does not prove `window`; empty where it does.
+        previous: the window before; absent for the first.
+        hub_windows_before, certified_before: closed windows the hub shows before this one, and how many of
+            them settlement has certified.
+        sums: what the window posted.
+        before: what stood before the window.
+        stored: the result settlement has kept for this window.
+    """
+
+    ledger: Ledger
+    window: ClosedWindow
+    seen_window: ClosedWindow | None
+    receipt_fault: str
+    previous: Previous | None
+    hub_windows_before: int
+    certified_before: int
+    sums: WindowSums
+    before: Computed
+    stored: Computed
+
+
+def run_checks(case: Case) -> tuple[Check, ...]:
+    """All checks, in the order of `CHECKS`."""
+    return tuple(check(case) for check in CHECKS)
+
+
+def failed(checks: Iterable[Check]) -> tuple[Check, ...]:
+    """The checks that do not hold."""
+    return tuple(check for check in checks if not check.holds)
+
+
+def _hub_receipt(case: Case) -> Check:
+    return Check(
+        "hub_receipt",
+        not case.receipt_fault and case.seen_window == case.window,
+        "the hub signed this watermark and still shows the same one",
+        (
+            ("last_sequence", case.window.last_sequence),
+            ("shown_last_sequence", case.seen_window.last_sequence if case.seen_window else "none"),
+            ("fault", case.receipt_fault or "none"),
+        ),
+    )
+
+
+def _windows_in_order(case: Case) -> Check:
+    linked = case.previous is None or bool(case.previous.certificate_sha256)
+    return Check(
+        "windows_in_order",
+        linked and case.certified_before == case.hub_windows_before,
+        "every window before this one is certified",
+        (("windows_before", case.hub_windows_before), ("certified_before", case.certified_before)),
+    )
+
+
+def _entry_count(case: Case) -> Check:
+    posted = sum(entry.entry_count for entry in case.sums.entries)
+    return Check(
+        "entry_count",
+        posted == case.window.entry_count,
+        "as many entries were read as the hub signed for",
+        (("entries_read", posted), ("entries_signed", case.window.entry_count)),
+    )
+
+
+def _chain_range(case: Case) -> Check:
+    window, expected_first = case.window, case.previous.window.last_sequence + 1 if case.previous else 1
+    first = min((entry.first_sequence for entry in case.sums.entries), default=window.first_sequence)
+    last = max((entry.last_sequence for entry in case.sums.entries), default=window.last_sequence)
+    inside = window.first_sequence <= first and last <= window.last_sequence
+    return Check(
+        "chain_range",
+        inside and window.first_sequence == expected_first and window.last_sequence >= expected_first - 1,
+        "the entries lie in the signed range, which begins where the window before ended",
+        (
+            ("expected_first_sequence", expected_first),
+            ("first_sequence", window.first_sequence),
+            ("last_sequence", window.last_sequence),
+            ("first_sequence_read", first),
+            ("last_sequence_read", last),
+        ),
+    )
+
+
+def _recomputed(case: Case) -> Check:
+    again = compute(case.before, case.sums, micros_per_minor(case.ledger.minor_unit_digits))
+    return Check(
+        "recomputed",
+        again == case.stored,
+        "computing the window again gives every stored statement line and every issuer's points",
+        (("lines_stored", len(case.stored.lines)), ("lines_recomputed", len(again.lines))),
+    )
+
+
+def _points_conserved(case: Case) -> Check:
+    issuers = case.stored.issuers
+    return Check(
+        "points_conserved",
+        all(issuer.conserved for issuer in issuers),
+        "to date, for every issuer, points in = points out + open + held, none below zero",
+        (
+            ("points_in", sum(issuer.points_in for issuer in issuers)),
+            ("points_out", sum(issuer.points_out for issuer in issuers)),
+            ("points_open_and_held", sum(issuer.points_standing for issuer in issuers)),
+            ("issuers_not_conserved", _names(issuer for issuer in issuers if not issuer.conserved)),
+        ),
+    )
+
+
+def _points_stated(case: Case) -> Check:
+    stated = {entry.kind: entry.points for entry in case.sums.entries}
+    earned, burned = stated.get("earn", 0), stated.get("burn", 0)
+    issued, spent = points_out_of(case.sums.legs, "issued"), points_into(case.sums.legs, "burned")
+    return Check(
+        "points_stated",
+        (earned, burned) == (issued, spent),
+        "the points the window's earns and burns state are the points its legs issued and burned",
+        (
+            ("earned_stated", earned),
+            ("issued_by_legs", issued),
+            ("burned_stated", burned),
+            ("burned_by_legs", spent),
+        ),
+    )
+
+
+def _nets_zero(case: Case) -> Check:
+    lines = case.stored.lines
+    sums = (
+        ("exact_micros", sum(line.exact_micros for line in lines)),
+        ("exact_to_date_micros", sum(line.exact_to_date_micros for line in lines)),
+        ("net_minor", sum(line.amount_minor for line in lines)),
+        ("net_to_date_minor", sum(line.amount_to_date_minor for line in lines)),
+    )
+    return Check(
+        "nets_zero", not any(total for _, total in sums), "the net positions of all parties sum to 0", sums
+    )
+
+
+def _escrow_proof(case: Case) -> Check:
+    pool = sum(line.exact_to_date_micros for line in case.stored.lines if line.pair == (POOL, ESCROW))
+    needed = sum(issuer.escrow_micros for issuer in case.stored.issuers)
+    return Check(
+        "escrow_proof",
+        pool == needed,
+        "to date, the pool's exact balance from money lines is the sum of (open + held) x P from points legs",
+        (("pool_balance_micros", pool), ("escrow_needed_micros", needed)),
+    )
+
+
+def _rounding_to_date(case: Case) -> Check:
+    bounds = rounding_bounds(case.stored.lines)
+    return Check(
+        "rounding_to_date",
+        bounds.holds_to_date,
+        "to date, rounding is at most half a minor unit for each pair of party and component",
+        (("rounding_minor", bounds.to_date_minor), ("pairs", bounds.pair_count)),
+    )
+
+
+def _rounding_in_window(case: Case) -> Check:
+    bounds = rounding_bounds(case.stored.lines)
+    return Check(
+        "rounding_in_window",
+        bounds.holds_in_window,
+        "the window's rounding is at most one minor unit for each of its lines",
+        (("rounding_minor", bounds.window_minor), ("lines", bounds.line_count)),
+    )
+
+
+def _names(issuers: Iterable[IssuerPoints]) -> str:
+    return " ".join(issuer.issuer_id for issuer in issuers) or "none"
+
+
+CHECKS: Final[tuple[Callable[[Case], Check], ...]] = (
+    _hub_receipt,
+    _windows_in_order,
+    _entry_count,
+    _chain_range,
+    _recomputed,
+    _points_conserved,
+    _points_stated,
+    _nets_zero,
+    _escrow_proof,
+    _rounding_to_date,
+    _rounding_in_window,
+)

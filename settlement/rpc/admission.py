@@ -1,0 +1,75 @@
+"""Who calls: admission by signature, over the bytes received and before anything is parsed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from settlement.rpc.errors import CallError
+from settlement.rpc.keys import verifies
+from settlement.store.reads import KnownKey
+from tongdui.signing import SignatureMalformed, SignatureStale, SignedRequest, content_digest, parse_request
+
+ROLES_THAT_SEE_ALL: Final = frozenset({"operator", "finance_maker", "finance_checker", "auditor"})
+ROLE_PARTNER: Final = "partner"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The key that signed: its owner, and what it may see."""
+
+    key_id: str
+    owner: str
+    roles: frozenset[str]
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether every partner's statements are the caller's to see."""
+        return bool(self.roles & ROLES_THAT_SEE_ALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Checks every call, cheapest first: entries, grammar, audience, time, key, digest, signature.
+
+    Attributes:
+        audience: the hub's name that requests must be signed for.
+        find_key: a registered key in whatever state, looked up anew for every call, so that a revoked key is
+            refused at once.
+        now: Unix seconds.
+    """
+
+    audience: str
+    find_key: Callable[[str], KnownKey | None]
+    now: Callable[[], float] = time.time
+
+    def admit(self, path: str, metadata: Iterable[tuple[str, str | bytes]], body: bytes) -> Caller:
+        """The caller. Raises CallError: SIGNATURE_STALE, or SIGNATURE_INVALID for all else."""
+        now = self.now()
+        try:
+            signed = parse_request(metadata)
+            if signed.audience != self.audience:
+                raise CallError("SIGNATURE_INVALID")
+            signed.check_times(int(now))
+        except SignatureStale as stale:
+            raise CallError("SIGNATURE_STALE", hub_time=str(int(now))) from stale
+        except SignatureMalformed as malformed:
+            raise CallError("SIGNATURE_INVALID") from malformed
+        key = self.find_key(signed.key_id)
+        if key is None or not _may_sign(key, now) or not _is_signed(signed, key, path, body):
+            raise CallError("SIGNATURE_INVALID")
+        return Caller(key.key_id, key.owner, key.roles)
+
+
+def _may_sign(key: KnownKey, now: float) -> bool:
+    moment = datetime.fromtimestamp(now, UTC)
+    return key.state == "active" and bool(key.roles) and key.valid_from <= moment <= key.valid_until
+
+
+def _is_signed(signed: SignedRequest, key: KnownKey, path: str, body: bytes) -> bool:
+    if signed.digest_text != content_digest(body):
+        return False
+    return verifies(key.public_key, signed.signature, signed.base(path))

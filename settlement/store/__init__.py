@@ -1,0 +1,1 @@
+"""Settlement and the database: what it reads from the hub, and its own tables."""

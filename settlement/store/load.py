@@ -1,0 +1,144 @@
+"""Loads what settlement has kept, for the next step and for proving it again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, Table, func, select
+
+from settlement.core.netting import Flow
+from settlement.core.parties import party_order
+from settlement.core.points import EntrySum, IssuerPoints, LegSum
+from settlement.core.rounding import StatementLine
+from settlement.core.run_state import WindowState
+from settlement.core.window import ClosedWindow, Computed, HubReceipt, WindowSums
+from settlement.store import tables
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWindow:
+    """A window settlement holds, and how far it has come."""
+
+    window: ClosedWindow
+    state: WindowState
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCertificate:
+    """A signed certificate, byte for byte, with its SHA-256 (hex) and the id of the key that signed it."""
+
+    document: bytes
+    document_sha256: str
+    key_id: str
+
+
+def load_window(connection: Connection, window_date: date) -> StoredWindow | None:
+    """The window of a day; None where settlement does not hold it."""
+    return _one_window(connection, _windows().where(tables.windows.c.window_date == window_date))
+
+
+def load_window_before(connection: Connection, window_date: date) -> StoredWindow | None:
+    """The last window before a day; None where the day is the first."""
+    column = tables.windows.c.window_date
+    return _one_window(connection, _windows().where(column < window_date).order_by(column.desc()).limit(1))
+
+
+def load_last_window(connection: Connection) -> StoredWindow | None:
+    """The newest window settlement holds."""
+    return _one_window(connection, _windows().order_by(tables.windows.c.window_date.desc()).limit(1))
+
+
+def load_last_certified_date(connection: Connection) -> date | None:
+    """The newest certified day."""
+    columns = tables.windows.c
+    certified = select(func.max(columns.window_date)).where(columns.state == WindowState.CERTIFIED.value)
+    newest: date | None = connection.execute(certified).scalar_one()
+    return newest
+
+
+def count_certified_before(connection: Connection, window_date: date) -> int:
+    """How many windows before a day are certified."""
+    columns = tables.windows.c
+    statement = select(func.count()).where(
+        columns.window_date < window_date, columns.state == WindowState.CERTIFIED.value
+    )
+    return connection.execute(statement).scalar_one()
+
+
+def load_receipt(connection: Connection, window_date: date) -> HubReceipt:
+    """The hub's signed receipt of a window's closing."""
+    columns = tables.hub_receipts.c
+    row = connection.execute(select(tables.hub_receipts).where(columns.window_date == window_date)).one()
+    return HubReceipt(
+        path=row.path,
+        request=row.request,
+        request_metadata=_entries(row.request_metadata),
+        response=row.response,
+        receipt_metadata=_entries(row.receipt_metadata),
+    )
+
+
+def load_sums(connection: Connection, window_date: date) -> WindowSums:
+    """The sums of a window as they were read from the hub, in the same order."""
+    return WindowSums(
+        flows=tuple(Flow(*row) for row in _rows(connection, tables.flows, window_date)),
+        legs=tuple(LegSum(*row) for row in _rows(connection, tables.leg_sums, window_date)),
+        entries=tuple(EntrySum(*row) for row in _rows(connection, tables.entry_sums, window_date)),
+    )
+
+
+def load_computed(connection: Connection, window_date: date) -> Computed:
+    """What stands after a window, in the order it was computed."""
+    lines = [StatementLine(*row) for row in _rows(connection, tables.statement_lines, window_date)]
+    return Computed(
+        lines=tuple(sorted(lines, key=lambda line: (party_order(line.party_id), line.component))),
+        issuers=tuple(IssuerPoints(*row) for row in _rows(connection, tables.issuer_points, window_date)),
+    )
+
+
+def load_certificate(connection: Connection, window_date: date) -> StoredCertificate | None:
+    """The certificate of a day; None where there is none."""
+    columns = tables.certificates.c
+    row = connection.execute(
+        select(columns.document, columns.document_sha256, columns.key_id).where(
+            columns.window_date == window_date
+        )
+    ).one_or_none()
+    return StoredCertificate(*row) if row else None
+
+
+def stored_window(row: Row[Any]) -> StoredWindow:
+    """A row of `windows` as a value."""
+    return StoredWindow(
+        window=ClosedWindow(
+            window_date=row.window_date,
+            first_sequence=row.first_sequence,
+            last_sequence=row.last_sequence,
+            last_hash=row.last_hash,
+            entry_count=row.entry_count,
+            close_time=row.close_time,
+        ),
+        state=WindowState(row.state),
+    )
+
+
+def _windows() -> Select[Any]:
+    return select(tables.windows)
+
+
+def _one_window(connection: Connection, statement: Select[Any]) -> StoredWindow | None:
+    row = connection.execute(statement).one_or_none()
+    return stored_window(row) if row else None
+
+
+def _rows(connection: Connection, table: Table, window_date: date) -> list[tuple[Any, ...]]:
+    """The rows of a day without the day itself, in the order of their keys."""
+    columns = [column for column in table.c if column.name != "window_date"]
+    rows = connection.execute(select(*columns).where(table.c.window_date == window_date))
+    return sorted(tuple(row) for row in rows)
+
+
+def _entries(stored: list[list[str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, value) for name, value in stored)

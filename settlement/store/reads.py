@@ -1,0 +1,183 @@
+"""Reads for people and for the service: whole answers from committed steps, each in one snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from settlement.core.netting import Flow
+from settlement.core.rounding import StatementLine
+from settlement.core.run_state import WindowState
+from settlement.core.statement import Statement, party_statement, statements
+from settlement.core.window import ClosedWindow, Ledger
+from settlement.store import feed, tables
+from settlement.store.load import (
+    StoredCertificate,
+    load_certificate,
+    load_computed,
+    load_sums,
+    load_window,
+    stored_window,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownKey:
+    """A public key the hub has registered, and what it may do."""
+
+    key_id: str
+    owner: str
+    public_key: bytes
+    roles: frozenset[str]
+    state: str
+    valid_from: datetime
+    valid_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SettledDay:
+    """One business day settlement holds. `payable_minor` is 0 until it is computed."""
+
+    window: ClosedWindow
+    state: WindowState
+    payable_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class DayOfStatements:
+    """All statements of one computed day, with what is needed to write them."""
+
+    ledger: Ledger
+    state: WindowState
+    statements: tuple[Statement, ...]
+    flows: tuple[Flow, ...]
+    display_names: dict[str, str]
+
+
+class DatabaseUnavailable(Exception):
+    """The database did not answer. Asking again is right."""
+
+
+class Reads:
+    """What settlement can tell. Safe to share between threads. Every method may raise DatabaseUnavailable."""
+
+    def __init__(self, engine: Engine) -> None:
+        """`engine` as `open_engine` makes it."""
+        self._engine = engine
+
+    def day(self, window_date: date) -> DayOfStatements | None:
+        """Statements and bilateral flows of a day; None where it is not computed."""
+        with self._snapshot() as connection:
+            stored = load_window(connection, window_date)
+            if stored is None or not stored.state.reached(WindowState.COMPUTED):
+                return None
+            return DayOfStatements(
+                ledger=feed.read_ledger(connection),
+                state=stored.state,
+                statements=statements(window_date, load_computed(connection, window_date).lines),
+                flows=load_sums(connection, window_date).flows,
+                display_names=_display_names(connection),
+            )
+
+    def statement(self, window_date: date, partner_id: str) -> Statement | None:
+        """One partner's statement, of zeros where it never moved; None for an unknown day or partner."""
+        with self._snapshot() as connection:
+            stored = load_window(connection, window_date)
+            if stored is None or not stored.state.reached(WindowState.COMPUTED):
+                return None
+            if partner_id not in _display_names(connection):
+                return None
+            return party_statement(window_date, partner_id, _party_lines(connection, window_date, partner_id))
+
+    def certificate(self, window_date: date) -> StoredCertificate | None:
+        """The signed certificate of a day."""
+        with self._snapshot() as connection:
+            return load_certificate(connection, window_date)
+
+    def days_before(self, before: date | None, limit: int) -> list[SettledDay]:
+        """At most `limit` days, newest first, from the one before `before` or from the newest."""
+        lines = tables.statement_lines.c
+        positions = (
+            select(lines.window_date, func.sum(lines.amount_minor).label("net"))
+            .group_by(lines.window_date, lines.party_id)
+            .subquery()
+        )
+        payable = (
+            select(func.coalesce(-func.sum(positions.c.net), 0))
+            .where(positions.c.window_date == tables.windows.c.window_date, positions.c.net < 0)
+            .scalar_subquery()
+        )
+        statement = select(tables.windows, payable.label("payable"))
+        if before is not None:
+            statement = statement.where(tables.windows.c.window_date < before)
+        statement = statement.order_by(tables.windows.c.window_date.desc()).limit(limit)
+        with self._snapshot() as connection:
+            rows = connection.execute(statement).all()
+        return [SettledDay(*_window_and_state(row), int(row.payable)) for row in rows]
+
+    def key(self, key_id: str) -> KnownKey | None:
+        """A registered key, in whatever state."""
+        columns = feed.keys_v1.c
+        with self._snapshot() as connection:
+            row = connection.execute(
+                select(
+                    columns.key_id,
+                    columns.owner,
+                    columns.public_key,
+                    columns.roles,
+                    columns.state,
+                    columns.valid_from,
+                    columns.valid_until,
+                ).where(columns.key_id == key_id)
+            ).one_or_none()
+        if row is None:
+            return None
+        return KnownKey(
+            key_id=row.key_id,
+            owner=row.owner,
+            public_key=bytes(row.public_key),
+            roles=frozenset(row.roles),
+            state=row.state,
+            valid_from=row.valid_from,
+            valid_until=row.valid_until,
+        )
+
+    def ping(self) -> None:
+        """Returns where the database answers. Raises DatabaseUnavailable."""
+        with self._snapshot() as connection:
+            connection.execute(text("SELECT 1"))
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[Connection]:
+        # A run may commit between two statements of one answer; a snapshot sees all of it or nothing.
+        try:
+            with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+                yield connection
+        except (OperationalError, InterfaceError, PoolTimeout) as trouble:
+            raise DatabaseUnavailable(str(trouble).partition("\n")[0]) from trouble
+
+
+def _window_and_state(row: object) -> tuple[ClosedWindow, WindowState]:
+    stored = stored_window(row)  # type: ignore[arg-type] # a Row, which has the columns of windows
+    return stored.window, stored.state
+
+
+def _display_names(connection: Connection) -> dict[str, str]:
+    columns = feed.partners_v1.c
+    rows = connection.execute(select(columns.partner_id, columns.display_name))
+    return {row.partner_id: row.display_name for row in rows}
+
+
+def _party_lines(connection: Connection, window_date: date, party_id: str) -> list[StatementLine]:
+    table = tables.statement_lines
+    columns = [column for column in table.c if column.name != "window_date"]
+    rows = connection.execute(
+        select(*columns).where(table.c.window_date == window_date, table.c.party_id == party_id)
+    )
+    return [StatementLine(*row) for row in rows]

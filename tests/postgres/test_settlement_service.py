@@ -1,0 +1,371 @@
+"""The service over a real connection: who sees what, what a bad request is told, and that nothing leaks."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.rpc.status_pb2 import Status
+from google.type.date_pb2 import Date
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from sqlalchemy import Engine
+
+from settlement.core.certificate import split_document
+from settlement.daily_run import DailyRun
+from settlement.rpc.keys import PrivateKey
+from settlement.rpc.receipts import verify_close
+from settlement.rpc.service import SERVICE_NAME
+from settlement.server import Server
+from settlement.store import feed
+from settlement.store.engine import exclusive_run, migrate, open_engine
+from settlement.store.reads import Reads
+from tests.conftest import Databases
+from tests.settlement_hub import AUDIENCE, DAY_1, DAY_2, DAY_3, HUB_KEYS, PeerHub, PostedLedger, prepare
+from tongdui.settlement.v1 import settlement_service_pb2 as wire
+from tongdui.signing import content_digest, request_base, request_entries, request_params
+
+PARTNER_A = PrivateKey("a", b"a" * 32)
+PARTNER_B = PrivateKey("b", b"b" * 32)
+AUDITOR = PrivateKey("operator", b"u" * 32)
+REVOKED = PrivateKey("b", b"r" * 32)
+REGISTERED = PrivateKey("b", b"n" * 32)
+EXPIRED = PrivateKey("b", b"e" * 32)
+ROLELESS = PrivateKey("operator", b"o" * 32)
+STRANGER = PrivateKey("b", b"s" * 32)
+Metadata = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    address: str
+    channel: grpc.Channel
+
+    def signed(self, key: PrivateKey, method: str, body: bytes, **changes: Any) -> Metadata:
+        created = changes.get("created", int(time.time()))
+        params = request_params(created, created + changes.get("life", 120), key.key_id)
+        digest = content_digest(changes.get("signed_body", body))
+        audience = changes.get("audience", AUDIENCE)
+        path = f"/{SERVICE_NAME}/{changes.get('signed_method', method)}"
+        return request_entries(
+            digest, audience, params, key.sign(request_base(path, digest, audience, params))
+        )
+
+    def send(self, method: str, body: bytes, metadata: Metadata) -> bytes:
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self.channel.unary_unary(
+            f"/{SERVICE_NAME}/{method}"
+        )
+        return call(body, metadata=metadata, timeout=10)
+
+    def call(self, key: PrivateKey, method: str, request: Message, **changes: Any) -> bytes:
+        body = request.SerializeToString()
+        return self.send(method, body, self.signed(key, method, body, **changes))
+
+
+@pytest.fixture(scope="module")
+def service(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with databases.fresh() as url:
+        prepare(url)
+        ledger = PostedLedger.open(url)
+        ledger.first_day_of_the_example()
+        ledger.earn(DAY_2, "a", 100)
+        register_keys(ledger)
+        engine = open_engine(url)
+        settle(engine, ledger)
+        ledger.connection.close()
+        address = f"unix:{tmp_path_factory.mktemp('settlement') / 's.sock'}"
+        with Server(Reads(engine), AUDIENCE, address, None), grpc.insecure_channel(address) as channel:
+            yield Service(address, channel)
+        engine.dispose()
+
+
+def register_keys(ledger: PostedLedger) -> None:
+    now, day = datetime.now(UTC), timedelta(days=1)
+    for key, roles, state, valid_until in (
+        (PARTNER_A, ["partner"], "active", now + day),
+        (PARTNER_B, ["partner"], "active", now + day),
+        (AUDITOR, ["auditor"], "active", now + day),
+        (REVOKED, ["partner"], "revoked", now + day),
+        (REGISTERED, ["partner"], "registered", now + day),
+        (EXPIRED, ["partner"], "active", now - day),
+        (ROLELESS, [], "active", now + day),
+    ):
+        ledger.connection.execute(
+            "INSERT INTO exchange.keys_v1 VALUES (%s, %s, '', %s, %s, %s, %s, %s)",
+            (key.key_id, key.owner, key.public_key, roles, state, now - 2 * day, valid_until),
+        )
+
+
+def settle(engine: Engine, ledger: PostedLedger) -> None:
+    verify, hub = partial(verify_close, hub_keys=HUB_KEYS, audience=AUDIENCE), PeerHub(ledger)
+    with exclusive_run(engine) as connection:
+        with connection.begin():
+            run = DailyRun(connection, feed.read_ledger(connection))
+        for day in (DAY_1, DAY_2):
+            run.close(day, hub, verify)
+            run.net(day)
+            run.certify(day, AUDITOR, verify)
+        run.close(DAY_3, hub, verify)
+
+
+def to_date(day: date) -> Date:
+    return Date(year=day.year, month=day.month, day=day.day)
+
+
+def refusal(call: Callable[[], object]) -> tuple[grpc.StatusCode, ErrorInfo, Status]:
+    with pytest.raises(grpc.RpcError) as raised:
+        call()
+    failure = cast("grpc.Call", raised.value)
+    trailing = dict(failure.trailing_metadata() or ())
+    status = Status.FromString(cast("bytes", trailing["grpc-status-details-bin"]))
+    infos = [info for detail in status.details if detail.Unpack(info := ErrorInfo())]
+    (info,) = infos
+    assert info.domain == "tongdui"
+    assert status.code == failure.code().value[0]
+    return failure.code(), info, status
+
+
+def statement_of(partner_id: str, day: date = DAY_1) -> wire.GetStatementRequest:
+    return wire.GetStatementRequest(window_date=to_date(day), partner_id=partner_id)
+
+
+def test_a_partner_sees_its_own_statement(service: Service) -> None:
+    answer = wire.GetStatementResponse.FromString(service.call(PARTNER_B, "GetStatement", statement_of("")))
+
+    assert (answer.partner_id, answer.opening_minor, answer.net_minor, answer.closing_minor) == (
+        "b",
+        0,
+        3_815,
+        3_815,
+    )
+    assert [(line.component, line.exact_micros, line.amount_minor) for line in answer.lines] == [
+        ("BURN_REIMBURSE", 38_313_500, 3_831),
+        ("ISSUE_FEE", -3_200, 0),
+        ("ISSUE_FUNDING", -160_000, -16),
+    ]
+
+
+def test_a_partner_may_name_itself(service: Service) -> None:
+    by_name = service.call(PARTNER_B, "GetStatement", statement_of("b"))
+
+    assert by_name == service.call(PARTNER_B, "GetStatement", statement_of(""))
+
+
+@pytest.mark.parametrize("other", ["a", "c", "nobody", "POOL", "B", " a"])
+def test_a_partner_is_told_nothing_of_others_not_even_whether_they_exist(
+    service: Service, other: str
+) -> None:
+    code, info, _ = refusal(lambda: service.call(PARTNER_B, "GetStatement", statement_of(other)))
+
+    assert (code, info.reason) == (grpc.StatusCode.PERMISSION_DENIED, "ROLE_REQUIRED")
+
+
+@pytest.mark.parametrize(("partner", "net"), [("a", -15_810), ("b", 3_815), ("c", 0)])
+def test_an_auditor_sees_every_statement(service: Service, partner: str, net: int) -> None:
+    answer = service.call(AUDITOR, "GetStatement", statement_of(partner))
+
+    assert wire.GetStatementResponse.FromString(answer).net_minor == net
+
+
+def test_a_statement_that_is_not_there_is_unknown(service: Service) -> None:
+    for request in (statement_of("nobody"), statement_of("a", DAY_3), statement_of("a", date(2020, 1, 1))):
+        code, info, _ = refusal(partial(service.call, AUDITOR, "GetStatement", request))
+
+        assert (code, info.reason) == (grpc.StatusCode.NOT_FOUND, "SETTLEMENT_UNKNOWN")
+
+
+def test_every_partner_sees_every_certificate_byte_for_byte(service: Service) -> None:
+    request = wire.GetCertificateRequest(window_date=to_date(DAY_1))
+
+    documents = {
+        wire.GetCertificateResponse.FromString(service.call(key, "GetCertificate", request)).certificate
+        for key in (PARTNER_A, PARTNER_B, AUDITOR)
+    }
+
+    (document,) = documents
+    assert split_document(document)[1]["key_id"] == AUDITOR.key_id
+
+
+def test_a_certificate_that_is_not_there_is_unknown(service: Service) -> None:
+    request = wire.GetCertificateRequest(window_date=to_date(DAY_3))
+
+    code, info, _ = refusal(lambda: service.call(AUDITOR, "GetCertificate", request))
+
+    assert (code, info.reason) == (grpc.StatusCode.NOT_FOUND, "SETTLEMENT_UNKNOWN")
+
+
+def test_settlements_are_listed_newest_first_page_by_page(service: Service) -> None:
+    shown, token = [], ""
+    while True:
+        request = wire.ListSettlementsRequest(page_size=2, page_token=token)
+        page = wire.ListSettlementsResponse.FromString(service.call(PARTNER_A, "ListSettlements", request))
+        shown += [(row.window_date.day, row.state, row.payable_minor) for row in page.settlements]
+        token = page.next_page_token
+        if not token:
+            break
+
+    assert shown == [
+        (3, wire.Settlement.STATE_CLOSED, 0),
+        (2, wire.Settlement.STATE_CERTIFIED, 102),
+        (1, wire.Settlement.STATE_CERTIFIED, 15_810),
+    ]
+
+
+@pytest.mark.parametrize("key", [REVOKED, REGISTERED, EXPIRED, ROLELESS, STRANGER], ids=range(5))
+def test_a_key_that_may_not_sign_is_refused_without_saying_why(service: Service, key: PrivateKey) -> None:
+    code, info, status = refusal(lambda: service.call(key, "GetStatement", statement_of("")))
+
+    assert (code, info.reason) == (grpc.StatusCode.UNAUTHENTICATED, "SIGNATURE_INVALID")
+    assert status.message == "the request's signature, key or audience is not acceptable"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"audience": "hub.example/other"}, {"signed_body": b"other"}, {"signed_method": "GetCertificate"}],
+    ids=["audience", "body", "method"],
+)
+def test_a_signature_over_something_else_is_refused(service: Service, changes: dict[str, Any]) -> None:
+    _, info, _ = refusal(lambda: service.call(PARTNER_B, "GetStatement", statement_of(""), **changes))
+
+    assert info.reason == "SIGNATURE_INVALID"
+
+
+def test_a_call_without_a_signature_is_refused_before_it_is_parsed(service: Service) -> None:
+    _, info, _ = refusal(lambda: service.send("GetStatement", b"\xff\xff", ()))
+
+    assert info.reason == "SIGNATURE_INVALID"
+
+
+@pytest.mark.parametrize("created_ago", [-3_600, 3_600])
+def test_a_stale_signature_is_told_the_time(service: Service, created_ago: int) -> None:
+    created = int(time.time()) - created_ago
+
+    _, info, _ = refusal(lambda: service.call(PARTNER_B, "GetStatement", statement_of(""), created=created))
+
+    assert info.reason == "SIGNATURE_STALE"
+    assert abs(int(info.metadata["hub_time"]) - time.time()) < 60
+
+
+def field_named(status: Status) -> str:
+    for detail in status.details:
+        bad = BadRequest()
+        if detail.Unpack(bad):
+            (violation,) = bad.field_violations
+            return violation.field
+    raise AssertionError("no BadRequest")
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "field"),
+    [
+        ("GetStatement", b"\xff\xff", "request"),
+        ("GetStatement", statement_of("a").SerializeToString() + b"\x98\x06\x01", "request"),
+        ("GetStatement", wire.GetStatementRequest(partner_id="a").SerializeToString(), "window_date"),
+        (
+            "GetStatement",
+            wire.GetStatementRequest(window_date=Date(year=2026, month=2, day=30)).SerializeToString(),
+            "window_date",
+        ),
+        ("GetStatement", statement_of("").SerializeToString(), "partner_id"),
+        ("GetStatement", statement_of("x" * 10_000).SerializeToString(), "partner_id"),
+        ("GetCertificate", b"", "window_date"),
+        ("ListSettlements", wire.ListSettlementsRequest(page_size=-1).SerializeToString(), "page_size"),
+        ("ListSettlements", wire.ListSettlementsRequest(page_size=1_001).SerializeToString(), "page_size"),
+        (
+            "ListSettlements",
+            wire.ListSettlementsRequest(page_token="';--").SerializeToString(),
+            "page_token",
+        ),
+    ],
+    ids=range(10),
+)
+def test_a_request_that_makes_no_sense_is_told_the_field(
+    service: Service, method: str, body: bytes, field: str
+) -> None:
+    code, info, status = refusal(lambda: service.send(method, body, service.signed(AUDITOR, method, body)))
+
+    assert (code, info.reason, info.metadata["field"]) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "INVALID_FIELD",
+        field,
+    )
+    assert field_named(status) == field
+
+
+def test_health_and_reflection_answer_without_a_signature(service: Service) -> None:
+    health: Any = health_pb2_grpc.HealthStub(service.channel)
+    reflection: Any = reflection_pb2_grpc.ServerReflectionStub(service.channel)
+
+    state = health.Check(health_pb2.HealthCheckRequest(service=SERVICE_NAME)).status
+    asked = reflection_pb2.ServerReflectionRequest(list_services="")
+    (listed,) = list(reflection.ServerReflectionInfo(iter([asked])))
+
+    assert state == health_pb2.HealthCheckResponse.SERVING
+    assert SERVICE_NAME in [one.name for one in listed.list_services_response.service]
+
+
+def called_at(address: str, channel: grpc.Channel) -> Callable[[], object]:
+    return partial(Service(address, channel).call, PARTNER_B, "GetStatement", statement_of(""))
+
+
+def test_a_defect_is_an_incident_id_and_nothing_else(databases: Databases, tmp_path: Path) -> None:
+    address = f"unix:{tmp_path / 's.sock'}"
+    with databases.fresh() as url:
+        migrate(url)
+        engine = open_engine(url)  # no hub has made its views here
+
+        with Server(Reads(engine), AUDIENCE, address, None), grpc.insecure_channel(address) as channel:
+            code, info, status = refusal(called_at(address, channel))
+        engine.dispose()
+
+    assert (code, info.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
+    assert len(info.metadata["incident_id"]) == 32
+    assert status.message == "an internal error; tell the operator the incident id"
+    assert b"exchange" not in status.SerializeToString()
+
+
+def test_a_database_that_goes_away_makes_the_service_unavailable(
+    databases: Databases, tmp_path: Path
+) -> None:
+    address = f"unix:{tmp_path / 's.sock'}"
+    stop = threading.Event()
+    with contextlib.ExitStack() as database:
+        url = database.enter_context(databases.fresh())
+        migrate(url)
+        engine = open_engine(url)
+        with Server(Reads(engine), AUDIENCE, address, None) as server:
+            database.close()
+            with ThreadPoolExecutor(max_workers=1) as threads, grpc.insecure_channel(address) as channel:
+                threads.submit(server.run, stop)
+                code, info, status = refusal(called_at(address, channel))
+                state = health_state_once_it_changes(channel)
+                stop.set()
+        engine.dispose()
+
+    assert (code, info.reason) == (grpc.StatusCode.UNAVAILABLE, "HUB_UNAVAILABLE")
+    assert [detail.TypeName() for detail in status.details] == [
+        "google.rpc.ErrorInfo",
+        "google.rpc.RetryInfo",
+    ]
+    assert state == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def health_state_once_it_changes(channel: grpc.Channel) -> int:
+    """The first state after SERVING, as the health service streams it; the deadline fails the test."""
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    watched = stub.Watch(health_pb2.HealthCheckRequest(), timeout=20)
+    for answer in watched:
+        if answer.status != health_pb2.HealthCheckResponse.SERVING:
+            watched.cancel()
+            return int(answer.status)
+    raise AssertionError("the health service ended its stream")

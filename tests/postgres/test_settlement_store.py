@@ -1,0 +1,177 @@
+"""Settlement's schema: what the migrations make is what the code declares, here and at the hub."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, Engine, MetaData, create_engine, text
+
+from exchange.store import engine as hub
+from settlement.core.netting import Flow
+from settlement.core.window import WindowSums
+from settlement.store import feed, tables
+from settlement.store.engine import libpq_conninfo, migrate, open_engine
+from tests.conftest import Databases
+from tests.settlement_hub import DAY_1, DAY_2, PostedLedger, prepare
+
+Columns = dict[str, dict[str, str]]
+
+
+@contextmanager
+def connected(engine: Engine) -> Iterator[Connection]:
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def owner_engine(database_url: str) -> Engine:
+    """An engine that is not bound to settlement's role, to see the whole catalogue."""
+    return create_engine(hub.engine_url(database_url))
+
+
+def catalogue(connection: Connection, schema: str) -> Columns:
+    rows = connection.execute(
+        text(
+            "SELECT relname, attname, format_type(atttypid, atttypmod) FROM pg_attribute"
+            " JOIN pg_class ON pg_class.oid = attrelid"
+            " WHERE relnamespace = CAST(:schema AS regnamespace) AND attnum > 0 AND relkind IN ('r', 'v')"
+            " ORDER BY relname, attnum"
+        ),
+        {"schema": schema},
+    )
+    found: Columns = {}
+    for table, column, kind in rows:
+        found.setdefault(table, {})[column] = kind
+    return found
+
+
+def declared(metadata: MetaData, connection: Connection) -> Columns:
+    return {
+        table.name: {
+            column.name: column.type.compile(dialect=connection.dialect).lower() for column in table.columns
+        }
+        for table in metadata.tables.values()
+    }
+
+
+def test_the_hubs_views_have_the_columns_settlement_declares(database_url: str) -> None:
+    hub.migrate(database_url)
+
+    with connected(owner_engine(database_url)) as connection:
+        shown = catalogue(connection, "exchange")
+        wanted = declared(feed.views, connection)
+
+    assert {name: shown.get(name) for name in wanted} == wanted
+
+
+def test_settlements_role_can_read_every_view_of_the_hub(database_url: str) -> None:
+    hub.migrate(database_url)
+
+    with connected(open_engine(database_url)) as connection:
+        counts = [
+            connection.execute(text(f"SELECT count(*) FROM {t}")).scalar_one() for t in feed.views.tables
+        ]
+        with pytest.raises(feed.LedgerMissing):
+            feed.read_ledger(connection)
+
+    assert len(counts) == 7
+
+
+def test_the_tables_that_stand_in_for_the_views_have_their_columns(database_url: str) -> None:
+    prepare(database_url)
+
+    with connected(owner_engine(database_url)) as connection:
+        assert catalogue(connection, "exchange") == declared(feed.views, connection)
+
+
+def test_migrations_make_the_tables_that_are_declared(database_url: str) -> None:
+    migrate(database_url)
+
+    with connected(owner_engine(database_url)) as connection:
+        context = MigrationContext.configure(
+            connection,
+            opts={
+                "include_schemas": True,
+                "include_name": lambda name, kind, _: kind != "schema" or name == "settlement",
+                "version_table": "schema_version",
+                "version_table_schema": "settlement",
+                "compare_type": True,
+            },
+        )
+        differences = compare_metadata(context, tables.metadata)
+
+    assert differences == []
+
+
+@pytest.mark.parametrize("order", [(hub.migrate, migrate), (migrate, hub.migrate)], ids=["hub first", "last"])
+def test_hub_and_settlement_migrate_in_either_order_and_again(
+    database_url: str, order: tuple[Callable[[str], None], ...]
+) -> None:
+    for step in (*order, *order):
+        step(database_url)
+
+    with connected(open_engine(database_url)) as connection:
+        assert connection.execute(text("SELECT count(*) FROM exchange.windows_v1")).scalar_one() == 0
+        assert connection.execute(text("SELECT count(*) FROM settlement.windows")).scalar_one() == 0
+
+
+@pytest.fixture(scope="module")
+def prepared(databases: Databases) -> Iterator[str]:
+    with databases.fresh() as url:
+        prepare(url)
+        yield url
+
+
+def test_a_window_is_summed_by_party_and_component_and_by_no_other_window(prepared: str) -> None:
+    ledger = PostedLedger.open(prepared)
+    ledger.earn(DAY_1, "a", 100)
+    ledger.earn(DAY_1, "a", 50)
+    ledger.earn(DAY_2, "a", 7)
+    ledger.connection.close()
+
+    with connected(open_engine(prepared)) as connection:
+        sums = feed.read_sums(connection, DAY_1)
+        nothing = feed.read_sums(connection, DAY_1.replace(year=2020))
+
+    assert sums.flows == (
+        Flow("a", "ISSUE_FEE", "OPERATOR", "ISSUE_FEE", 30_000, 2),
+        Flow("a", "ISSUE_FUNDING", "POOL", "ISSUE_FUNDING", 1_500_000, 2),
+    )
+    assert [(leg.points, leg.leg_count) for leg in sums.legs] == [(150, 2)]
+    assert [(entry.entry_count, entry.first_sequence, entry.last_sequence) for entry in sums.entries] == [
+        (2, 1, 2)
+    ]
+    assert nothing == WindowSums((), (), ())
+
+
+def test_a_sum_beyond_63_bits_is_exact(prepared: str) -> None:
+    ledger = PostedLedger.open(prepared)
+    for _ in range(3):
+        line = ("a", "ISSUE_FUNDING", "POOL", "ISSUE_FUNDING", 2**62)
+        ledger.post(DAY_1, "earn", "a", 1, [("a", "issued", "open", 1)], [line])
+    ledger.connection.close()
+
+    with connected(open_engine(prepared)) as connection:
+        (flow,) = feed.read_sums(connection, DAY_1).flows
+
+    assert flow.exact_micros == 3 * 2**62
+
+
+@pytest.mark.parametrize(
+    ("given", "conninfo"),
+    [
+        ("postgresql+psycopg://u@h/d", "postgresql://u@h/d"),
+        (
+            "postgresql://u@a,b/d?target_session_attrs=read-write",
+            "postgresql://u@a,b/d?target_session_attrs=read-write",
+        ),
+        ("postgres://u@h/d", "postgresql://u@h/d"),
+        ("service=tongdui", "service=tongdui"),
+    ],
+)
+def test_every_form_of_address_reaches_libpq(given: str, conninfo: str) -> None:
+    assert libpq_conninfo(given) == conninfo

@@ -1,0 +1,121 @@
+"""What netting and rounding keep true for any history of windows, however small and however many."""
+
+from datetime import date
+from itertools import pairwise
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from settlement.core.amounts import round_half_up
+from settlement.core.netting import Flow, bilateral_matrix, exact_nets, movements
+from settlement.core.parties import OPERATOR, POOL
+from settlement.core.rounding import ROUNDING_PAIR, StatementLine, rounding_bounds, settle_lines
+from settlement.core.statement import statements
+
+FEN = 10_000
+DAY = date(2026, 1, 1)
+PARTIES = ["a", "b", "c", POOL, OPERATOR]
+COMPONENTS = ["FUNDING", "FEE", "SPREAD"]
+
+flows = st.builds(
+    lambda parties, payer_component, payee_component, micros, count: Flow(
+        parties[0], payer_component, parties[1], payee_component, micros, count
+    ),
+    st.permutations(PARTIES),
+    st.sampled_from(COMPONENTS),
+    st.sampled_from(COMPONENTS),
+    # around halves of a fen, where roundings differ, and up to a year's sum
+    st.one_of(st.integers(1, 30_000), st.sampled_from([4_999, 5_000, 5_001, 15_000]), st.integers(1, 10**18)),
+    st.integers(1, 5),
+)
+windows = st.lists(flows, max_size=6)
+histories = st.lists(windows, min_size=1, max_size=25)
+
+
+def settled(history: list[list[Flow]]) -> list[tuple[StatementLine, ...]]:
+    results: list[tuple[StatementLine, ...]] = []
+    before: tuple[StatementLine, ...] = ()
+    for window in history:
+        before = settle_lines(before, movements(window), FEN)
+        results.append(before)
+    return results
+
+
+@settings(max_examples=200, deadline=None)
+@given(windows, st.randoms(use_true_random=False))
+def test_netting_ignores_the_order_of_lines(window: list[Flow], random: Random) -> None:
+    shuffled = list(window)
+    random.shuffle(shuffled)
+
+    lines = settle_lines((), movements(window), FEN)
+
+    assert settle_lines((), movements(shuffled), FEN) == lines
+    assert bilateral_matrix(shuffled) == bilateral_matrix(window)
+
+
+@settings(max_examples=200, deadline=None)
+@given(histories)
+def test_net_positions_sum_to_zero_in_every_window_and_to_date(history: list[list[Flow]]) -> None:
+    for lines in settled(history):
+        positions = statements(DAY, lines)
+
+        assert sum(position.net_minor for position in positions) == 0
+        assert sum(position.closing_minor for position in positions) == 0
+        assert sum(position.exact_micros for position in positions) == 0
+
+
+@settings(max_examples=200, deadline=None)
+@given(histories)
+def test_rounding_stays_within_its_bounds_to_date_and_in_every_window(history: list[list[Flow]]) -> None:
+    for lines in settled(history):
+        bounds = rounding_bounds(lines)
+
+        assert 2 * abs(bounds.to_date_minor) <= bounds.pair_count
+        assert abs(bounds.window_minor) <= bounds.line_count
+        for line in lines:
+            if line.pair != ROUNDING_PAIR:
+                assert abs(line.amount_minor * FEN - line.exact_micros) <= FEN
+                assert 2 * abs(line.amount_to_date_minor * FEN - line.exact_to_date_micros) <= FEN
+
+
+@settings(max_examples=200, deadline=None)
+@given(histories)
+def test_lines_add_up_to_net_positions_and_windows_to_date(history: list[list[Flow]]) -> None:
+    results = settled(history)
+
+    everything = [flow for window in history for flow in window]
+    assert [(line.pair, line.exact_to_date_micros, line.amount_to_date_minor) for line in results[-1]] == [
+        (line.pair, line.exact_to_date_micros, line.amount_to_date_minor)
+        for line in settle_lines((), movements(everything), FEN)
+    ]
+    for party in PARTIES:
+        amounts = [sum(line.amount_minor for line in lines if line.party_id == party) for lines in results]
+        last = [
+            position.closing_minor for position in statements(DAY, results[-1]) if position.party_id == party
+        ]
+        assert sum(amounts) == sum(last)
+
+
+@settings(max_examples=200, deadline=None)
+@given(histories)
+def test_a_statement_opens_where_the_one_before_closed(history: list[list[Flow]]) -> None:
+    by_window = [{p.party_id: p for p in statements(DAY, lines)} for lines in settled(history)]
+
+    for earlier, later in pairwise(by_window):
+        for party, position in later.items():
+            assert position.opening_minor == (earlier[party].closing_minor if party in earlier else 0)
+            assert position.closing_minor == position.opening_minor + position.net_minor
+            assert position.net_minor == sum(line.amount_minor for line in position.lines)
+
+
+@settings(max_examples=200, deadline=None)
+@given(histories)
+def test_the_pools_cash_is_its_rounded_balance(history: list[list[Flow]]) -> None:
+    everything = [flow for window in history for flow in window]
+
+    lines = settled(history)[-1]
+
+    balance = exact_nets(movements(everything)).get(POOL, 0)
+    cash = sum(line.amount_to_date_minor for line in lines if line.party_id == POOL)
+    assert cash == round_half_up(balance, FEN)

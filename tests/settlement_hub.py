@@ -1,0 +1,307 @@
+"""The hub as settlement meets it: a peer that closes windows with signed receipts, and tables in place of its views.
+
+Both are written from the contract (the .proto files, `docs/protocol.md` and the list of views), not from the
+hub's code, so that settlement is tested against the contract; a system test puts the real hub in their place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psycopg
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+from google.type.date_pb2 import Date
+from nacl.signing import SigningKey
+
+from settlement.core.window import ClosedWindow, HubReceipt
+from settlement.rpc.keys import HubKeys, PrivateKey
+from settlement.rpc.receipts import CLOSE_WINDOW_PATH
+from settlement.store.engine import migrate
+from tongdui.exchange.v1.journal_service_pb2 import CloseWindowRequest, CloseWindowResponse, Window
+from tongdui.signing import (
+    HUB_OWNER,
+    content_digest,
+    key_id,
+    parse_request,
+    receipt_base,
+    receipt_entries,
+    receipt_params,
+    request_base,
+    request_entries,
+    request_params,
+)
+
+AUDIENCE = "hub.example/test"
+FINANCE_KEY = PrivateKey("operator", b"f" * 32)
+HUB_KEY = SigningKey(b"h" * 32)
+HUB_KEY_ID = key_id(HUB_OWNER, bytes(HUB_KEY.verify_key))
+HUB_KEYS = HubKeys({HUB_KEY_ID: bytes(HUB_KEY.verify_key)})
+NOW = 1_767_225_600
+DAY_1 = date(2026, 1, 1)
+DAY_2 = date(2026, 1, 2)
+DAY_3 = date(2026, 1, 3)
+
+VIEWS = """
+CREATE SCHEMA exchange;
+CREATE TABLE exchange.ledger_v1 (audience text, currency_code text, minor_unit_digits integer, time_zone text,
+    cut_off_seconds integer, clock text);
+CREATE TABLE exchange.partners_v1 (partner_id text, display_name text);
+CREATE TABLE exchange.keys_v1 (key_id text, owner text, holder text, public_key bytea, roles text[], state text,
+    valid_from timestamptz, valid_until timestamptz);
+CREATE TABLE exchange.windows_v1 (window_date date, first_sequence bigint, last_sequence bigint,
+    last_hash bytea, entry_count bigint, close_time timestamptz);
+CREATE TABLE exchange.posted_entries_v1 (window_date date, batch_sequence bigint, entry_index integer,
+    entry_id text, kind text, partner_id text, request_id text, member_id text, reference text, store_id text,
+    terminal_id text, event_time timestamptz, decided_time timestamptz, points bigint, rate_version integer);
+CREATE TABLE exchange.posted_legs_v1 (window_date date, batch_sequence bigint, entry_index integer,
+    leg_number integer, kind text, issuer_id text, from_account text, to_account text, points bigint,
+    funding_micros bigint, prefunded_micros bigint);
+CREATE TABLE exchange.posted_lines_v1 (window_date date, batch_sequence bigint, entry_index integer,
+    line_number integer, kind text, payer_id text, payer_component text, payee_id text, payee_component text,
+    micros bigint);
+DO $$ BEGIN
+    CREATE ROLE tongdui_settlement NOLOGIN;
+EXCEPTION WHEN duplicate_object THEN NULL;
+END $$;
+GRANT USAGE ON SCHEMA exchange TO tongdui_settlement;
+GRANT SELECT ON ALL TABLES IN SCHEMA exchange TO tongdui_settlement;
+"""
+
+CLEAR = """
+TRUNCATE exchange.windows_v1, exchange.posted_entries_v1, exchange.posted_legs_v1, exchange.posted_lines_v1,
+    settlement.windows CASCADE
+"""
+
+Line = tuple[str, str, str, str, int]
+Leg = tuple[str, str, str, int]
+
+
+@dataclass(slots=True)
+class PostedLedger:
+    """Writes a journal into the tables that stand in place of the hub's views; each entry is a batch.
+
+    Prices are card v1 of the worked example: F 10,000, R 9,500 and f 200 micros a point.
+    """
+
+    connection: psycopg.Connection[Any]
+    prefunded_micros: int = 10_000
+    sequence: int = 0
+    closed_through: int = 0
+    last_day: date = DAY_1 - timedelta(days=1)
+
+    @classmethod
+    def open(cls, database_url: str) -> PostedLedger:
+        """An empty ledger in a prepared database: whatever a test before left there is cleared away."""
+        connection = psycopg.connect(database_url, autocommit=True)
+        connection.execute(CLEAR.encode())
+        return cls(connection)
+
+    def earn(self, day: date, issuer: str, points: int, *, prefunded: int | None = None) -> None:
+        prepaid = self.prefunded_micros if prefunded is None else prefunded
+        lines: list[Line] = [(issuer, "ISSUE_FEE", "OPERATOR", "ISSUE_FEE", points * 200)]
+        if prepaid:
+            lines.append((issuer, "ISSUE_FUNDING", "POOL", "ISSUE_FUNDING", points * prepaid))
+        self.post(day, "earn", issuer, points, [(issuer, "issued", "open", points)], lines)
+
+    def burn(self, day: date, redeemer: str, issuer: str, points: int) -> None:
+        payer = "POOL" if self.prefunded_micros else issuer
+        lines: list[Line] = [
+            (payer, "BURN_FUNDING", redeemer, "BURN_REIMBURSE", points * 9_500),
+            (payer, "BURN_FUNDING", "OPERATOR", "SPREAD", points * 500),
+        ]
+        self.post(day, "burn", redeemer, points, [(issuer, "open", "burned", points)], lines)
+
+    def post(
+        self, day: date, kind: str, partner: str, points: int, legs: list[Leg], lines: list[Line]
+    ) -> None:
+        self.sequence += 1
+        place = (day, self.sequence, 0)
+        moment = datetime.combine(day, time(12), UTC)
+        with self.connection.transaction(), self.connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO exchange.posted_entries_v1 VALUES"
+                " (%s, %s, %s, %s, %s, %s, %s, 'm-1', 'order', 's', 't', %s, %s, %s, 1)",
+                (*place, f"{self.sequence}-0", kind, partner, f"r{self.sequence}", moment, moment, points),
+            )
+            cursor.executemany(
+                "INSERT INTO exchange.posted_legs_v1 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                [(*place, n, kind, *leg, 10_000, self.prefunded_micros) for n, leg in enumerate(legs)],
+            )
+            cursor.executemany(
+                "INSERT INTO exchange.posted_lines_v1 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                [(*place, n, kind, *line) for n, line in enumerate(lines)],
+            )
+
+    def first_day_of_the_example(self) -> None:
+        """E1 to E6 of the worked example."""
+        for points in (10_000, 4_000, 1_500):
+            self.earn(DAY_1, "a", points)
+        self.burn(DAY_1, "b", "a", 3_333)
+        self.burn(DAY_1, "b", "a", 700)
+        self.earn(DAY_1, "b", 16)
+
+    def close(self, day: date) -> ClosedWindow:
+        """The watermark of a day; the same for a day closed before."""
+        row = self.connection.execute(
+            "SELECT window_date, first_sequence, last_sequence, last_hash, entry_count, close_time"
+            " FROM exchange.windows_v1 WHERE window_date = %s",
+            (day,),
+        ).fetchone()
+        if row is None:
+            row = self._close(day)
+        window_date, first, last, last_hash, entry_count, close_time = row
+        return ClosedWindow(window_date, first, last, last_hash, entry_count, close_time.astimezone(UTC))
+
+    def _close(self, day: date) -> tuple[Any, ...]:
+        found = self.connection.execute(
+            "SELECT count(*), max(batch_sequence) FROM exchange.posted_entries_v1 WHERE window_date = %s",
+            (day,),
+        ).fetchone()
+        assert found is not None
+        first, last = self.closed_through + 1, found[1] or self.closed_through
+        row = (
+            day,
+            first,
+            last,
+            hashlib.sha256(str(last).encode()).digest(),
+            found[0],
+            datetime.combine(day + timedelta(days=1), time(0, 1), UTC),
+        )
+        self.connection.execute("INSERT INTO exchange.windows_v1 VALUES (%s, %s, %s, %s, %s, %s)", row)
+        self.closed_through, self.last_day = last, day
+        return row
+
+
+def prepare(database_url: str) -> None:
+    """Settlement's schema, the hub's views as tables, a ledger's constants and its partners."""
+    migrate(database_url)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(VIEWS.encode())
+        connection.execute(
+            "INSERT INTO exchange.ledger_v1 VALUES (%s, 'CNY', 2, 'Asia/Shanghai', 0, 'manual')", (AUDIENCE,)
+        )
+        connection.cursor().executemany(
+            "INSERT INTO exchange.partners_v1 VALUES (%s, %s)",
+            [("a", "Bakery A"), ("b", "Café B"), ("c", "Cinema C")],
+        )
+
+
+@dataclass(slots=True)
+class PeerHub:
+    """Answers CloseWindow with a signed receipt, at a fixed time so that receipts are the same bytes again."""
+
+    ledger: PostedLedger
+    asked: list[date] = field(default_factory=list)
+    open_from: date = date.max
+    began: date = DAY_1
+    created: int = NOW
+
+    def close_window(self, window_date: date) -> HubReceipt:
+        """As the hub's client does: signs the request, takes the answer with its receipt."""
+        self.asked.append(window_date)
+        request = CloseWindowRequest(request_id=f"close-{window_date}", window_date=_date(window_date))
+        body = request.SerializeToString()
+        return signed_close(body, self.answer(request), self.created)
+
+    def refusal(self, day: date) -> bytes | None:
+        """The status bytes of a no, by the rules the contract gives windows; None where it is a yes."""
+        if day >= self.open_from:
+            return refusal_bytes(grpc.StatusCode.FAILED_PRECONDITION, "WINDOW_STILL_OPEN", "not yet")
+        expected = max(self.began, self.ledger.last_day + timedelta(days=1))
+        if day > expected or day < self.began:
+            reason, following = "WINDOW_OUT_OF_ORDER", expected.isoformat()
+            code = grpc.StatusCode.FAILED_PRECONDITION
+            return refusal_bytes(code, reason, "not yet", next_window_date=following)
+        return None
+
+    def answer(self, request: CloseWindowRequest) -> bytes:
+        """The answer's bytes."""
+        day = request.window_date
+        window = self.ledger.close(date(day.year, day.month, day.day))
+        return window_message(window).SerializeToString()
+
+
+def window_message(window: ClosedWindow, audience: str = AUDIENCE) -> CloseWindowResponse:
+    close_time = Timestamp()
+    close_time.FromDatetime(window.close_time)
+    return CloseWindowResponse(
+        window=Window(
+            window_date=_date(window.window_date),
+            first_sequence=window.first_sequence,
+            last_sequence=window.last_sequence,
+            last_hash=window.last_hash,
+            entry_count=window.entry_count,
+            close_time=close_time,
+            audience=audience,
+        )
+    )
+
+
+def signed_close(body: bytes, answer: bytes, created: int = NOW, audience: str = AUDIENCE) -> HubReceipt:
+    digest = content_digest(body)
+    params = request_params(created, created + 120, FINANCE_KEY.key_id)
+    signature = FINANCE_KEY.sign(request_base(CLOSE_WINDOW_PATH, digest, audience, params))
+    metadata = request_entries(digest, audience, params, signature)
+    return HubReceipt(CLOSE_WINDOW_PATH, body, metadata, answer, receipt_of(metadata, answer, created))
+
+
+def receipt_of(
+    metadata: tuple[tuple[str, str | bytes], ...], answer: bytes, created: int = NOW
+) -> tuple[tuple[str, str], ...]:
+    request = parse_request(metadata)
+    digest, params = content_digest(answer), receipt_params(created, HUB_KEY_ID)
+    base = receipt_base(digest, CLOSE_WINDOW_PATH, request.digest_text, request.params_text, params)
+    return receipt_entries(digest, params, HUB_KEY.sign(base).signature)
+
+
+def refusal_bytes(code: grpc.StatusCode, reason: str, message: str, **metadata: str) -> bytes:
+    packed = AnyMessage()
+    packed.Pack(ErrorInfo(reason=reason, domain="tongdui", metadata=metadata))
+    return Status(code=code.value[0], message=message, details=[packed]).SerializeToString()
+
+
+@contextmanager
+def listening(hub: PeerHub, directory: Path) -> Iterator[str]:
+    """The peer on a Unix socket; yields its address."""
+
+    def close_window(body: bytes, context: grpc.ServicerContext) -> bytes:
+        metadata = tuple((name, value) for name, value in context.invocation_metadata())
+        request = CloseWindowRequest.FromString(body)
+        day = date(request.window_date.year, request.window_date.month, request.window_date.day)
+        hub.asked.append(day)
+        details = hub.refusal(day)
+        if details is not None:
+            context.set_trailing_metadata(
+                (("grpc-status-details-bin", details), *receipt_of(metadata, details))
+            )
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "not yet")
+        answer = hub.answer(request)
+        context.set_trailing_metadata(receipt_of(metadata, answer, hub.created))
+        return answer
+
+    server = grpc.server(ThreadPoolExecutor(max_workers=2))
+    service, method = CLOSE_WINDOW_PATH[1:].split("/")
+    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(close_window)
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, {method: handler})])
+    address = f"unix:{directory / 'hub.sock'}"
+    server.add_insecure_port(address)
+    server.start()
+    try:
+        yield address
+    finally:
+        server.stop(grace=None).wait()
+
+
+def _date(day: date) -> Date:
+    return Date(year=day.year, month=day.month, day=day.day)
