@@ -8,22 +8,36 @@ import base64
 import binascii
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import psycopg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
+from rich.text import Text
+from sqlalchemy.exc import ArgumentError, OperationalError
 
 from exchange.keyfile import UnsafeKey, create_key, load_key, public_bytes, write_public_keys
 from exchange.logs import log_to_stderr
 from exchange.registrar import AlreadyInitialised, FirstPerson, NewLedger, Registrar, RegistrarRefusal
-from exchange.settings import BadSetting, NotInitialised, Settings, read_settings, require_tls_1_3
+from exchange.settings import (
+    BadSetting,
+    CannotListen,
+    NotInitialised,
+    Settings,
+    read_settings,
+    require_tls_1_3,
+)
 from exchange.store.embedded import EmbeddedPostgresError, start
 from exchange.store.engine import UnsafeServer, migrate, open_engine
+from exchange.store.failures import StoreUnavailable
 from tongdui.signing import SignatureMalformed, checked_audience
+
+_DAY_SECONDS: Final = 86_400
 
 EXIT_CODES: Final = """exit codes:
   0  done, or stopped when asked
@@ -45,14 +59,12 @@ environment:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and gives its exit code."""
     options = _parser().parse_args(arguments)
-    console = Console(stderr=True)
     try:
         settings = read_settings()
         log_to_stderr(settings.log_level)
         return int(options.run(settings, options))
     except (BadSetting, SignatureMalformed) as bad:
-        console.print(f"[red]tongdui-hub:[/red] {bad}", highlight=False)
-        return 2
+        return _say(str(bad), 2)
     except (
         UnsafeKey,
         UnsafeServer,
@@ -60,10 +72,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         EmbeddedPostgresError,
         AlreadyInitialised,
         RegistrarRefusal,
+        CannotListen,
+        StoreUnavailable,
         OSError,
     ) as problem:
-        console.print(f"[red]tongdui-hub:[/red] {problem}", highlight=False)
-        return 1
+        return _say(str(problem), 1)
+    except (psycopg.OperationalError, OperationalError) as away:
+        return _say(f"the database can not be reached: {str(away).partition(chr(10))[0]}", 1)
+    except ArgumentError:
+        return _say("DATABASE_URL is no URL", 2)
+
+
+def _say(message: str, code: int) -> int:
+    text = Text.assemble(("tongdui-hub: ", "red"), message)  # never as markup: it may hold a path
+    Console(stderr=True).print(text, highlight=False, soft_wrap=True)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -120,8 +143,9 @@ def _database(settings: Settings) -> Iterator[str]:
 def _init(settings: Settings, options: argparse.Namespace) -> int:
     ledger = _new_ledger(options)
     people = [_first_person(text) for text in options.operator]
-    if len({person.name for person in people}) < 2:
-        raise BadSetting("--operator: two people at least")
+    names, keys = ({getattr(person, field) for person in people} for field in ("name", "public_key"))
+    if len(people) < 2 or len(names) < len(people) or len(keys) < len(people):
+        raise BadSetting("--operator: two people at least, each with a name and a key of her own")
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with _database(settings) as url:
         migrate(url)
@@ -145,8 +169,16 @@ def _new_ledger(options: argparse.Namespace) -> NewLedger:
         ZoneInfo(options.zone)
     except (ZoneInfoNotFoundError, ValueError) as unknown:
         raise BadSetting(f"--zone: {options.zone!r} is no time zone") from unknown
-    if not 0 <= options.cut_off_seconds < 86400:
-        raise BadSetting("--cut-off-seconds: 0 to 86399")
+    if not re.fullmatch("[A-Z]{3}", options.currency):
+        raise BadSetting("--currency: three capital letters, as in ISO 4217")
+    for name, lowest, highest in (
+        ("minor_unit_digits", 0, 4),
+        ("cut_off_seconds", 0, _DAY_SECONDS - 1),
+        ("late_limit_seconds", 1, 366 * _DAY_SECONDS),
+        ("card_notice_seconds", 0, 366 * _DAY_SECONDS),
+    ):
+        if not lowest <= getattr(options, name) <= highest:
+            raise BadSetting(f"--{name.replace('_', '-')}: {lowest} to {highest}")
     return NewLedger(
         audience=checked_audience(options.audience),
         currency_code=options.currency,

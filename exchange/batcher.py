@@ -128,7 +128,8 @@ class Batcher:
         waiting = list(range(len(commands)))
         self._queue.append(_Submission(commands, call, done, loop.time(), waiting))
         self._queued += len(commands)
-        self._start_batches()
+        # Not at once but when the loop has run what is ready now: calls that came together share a batch.
+        loop.call_soon(self._start_batches)
         return await done
 
     async def stop(self) -> None:

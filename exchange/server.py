@@ -8,6 +8,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from typing import Final, TypeVar
 from zoneinfo import ZoneInfo
@@ -21,7 +22,7 @@ from sqlalchemy import Engine
 from exchange.batcher import Batcher
 from exchange.core.book import Terms
 from exchange.housekeeper import Housekeeper
-from exchange.keyfile import load_key
+from exchange.keyfile import UnsafeKey, load_key
 from exchange.metrics import Metrics
 from exchange.registrar import Registrar
 from exchange.rpc import journal, members, partners, points, rate_cards
@@ -31,15 +32,20 @@ from exchange.rpc.directory import Directory
 from exchange.rpc.reading import WalletReader
 from exchange.rpc.receipts import ReceiptSigner
 from exchange.rpc.signatures import Admission
-from exchange.settings import NotInitialised, Settings
+from exchange.settings import Address, CannotListen, NotInitialised, Settings
 from exchange.store.engine import check_durability, migrate, open_connection, open_engine
 from exchange.store.reads import LedgerRow, read_due_members, read_ledger, read_registry
+from exchange.store.reads.pages import list_keys
 from exchange.store.reads.snapshots import Snapshots
+from exchange.store.transactions import translated
+from tongdui.signing import HUB_OWNER
 
 STOP_SECONDS: Final = 10.0
 """How long running calls may take to finish when the hub stops."""
 
 PROBE_SECONDS: Final = 1.0
+
+MAX_HUB_KEYS: Final = 1000
 
 MAX_ANSWER: Final = 16 * 1024 * 1024
 """What an adapter takes: room for a full page of entries with many legs each."""
@@ -80,6 +86,11 @@ async def _serve(settings: Settings, database_url: str, engine: Engine, ready: C
         raise NotInitialised("the database holds no ledger; run `tongdui-hub init` first")
     metrics = Metrics()
     receipts = ReceiptSigner(load_key(settings.hub_key))
+    snapshots = Snapshots(engine)
+    known = await asyncio.to_thread(snapshots.read, lambda it: list_keys(it, (HUB_OWNER,), "", MAX_HUB_KEYS))
+    if receipts.key_id not in {key.key_id for key in known if key.state == "active"}:
+        # Its receipts would prove nothing: nobody could tell that they are this ledger's.
+        raise UnsafeKey(f"{settings.hub_key} is not a key of the ledger in this database")
     directory = Directory(lambda version: _reader(engine, lambda it: read_registry(it, version))())
     await directory.renew()
     terms = _terms(ledger)
@@ -90,7 +101,6 @@ async def _serve(settings: Settings, database_url: str, engine: Engine, ready: C
         batcher, lambda limit: _reader(engine, lambda it: read_due_members(it, limit))()
     )
     registrar = Registrar(engine)
-    snapshots = Snapshots(engine)
     gate = Gate(Admission(ledger.audience, directory), receipts, metrics.call)
     services = {
         points.SERVICE: points.PointsService(batcher, WalletReader(snapshots)).methods(),
@@ -107,7 +117,7 @@ async def _serve(settings: Settings, database_url: str, engine: Engine, ready: C
     health_pb2_grpc.add_HealthServicer_to_server(standing.servicer, server)
     reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     if settings.metrics_listen is not None:
-        metrics.serve(settings.metrics_listen)
+        _serve_metrics(metrics, settings.metrics_listen)
     port = _listen(server, settings)
     await server.start()
     await standing.set(True)
@@ -147,21 +157,33 @@ def _terms(ledger: LedgerRow) -> Terms:
 
 
 def _reader(engine: Engine, read: Callable[[psycopg.Connection[tuple[object, ...]]], _T]) -> Callable[[], _T]:
-    """`read` on a connection of the pool, in a transaction that is rolled back."""
+    """`read` on a connection of the pool, in a transaction that is rolled back. Raises `StoreUnavailable`."""
 
     def run() -> _T:
-        connection = engine.raw_connection()
-        try:
+        with translated(), closing(engine.raw_connection()) as connection:
             driver = connection.driver_connection
             assert isinstance(driver, psycopg.Connection)
             return read(driver)
-        finally:
-            connection.close()
 
     return run
 
 
+def _serve_metrics(metrics: Metrics, address: Address) -> None:
+    try:
+        metrics.serve(address)
+    except OSError as failure:
+        raise CannotListen(f"{address}: {failure.strerror}") from failure
+
+
 def _listen(server: grpc.aio.Server, settings: Settings) -> int:
+    try:
+        return _bind(server, settings)
+    except RuntimeError as failure:
+        tls = "" if settings.certificate is None else ", or the certificate and its key are none"
+        raise CannotListen(f"{settings.listen}: taken or not an address of this machine{tls}") from failure
+
+
+def _bind(server: grpc.aio.Server, settings: Settings) -> int:
     if settings.certificate is None or settings.certificate_key is None:
         return server.add_insecure_port(str(settings.listen))
     authority = settings.client_authority
@@ -206,5 +228,6 @@ class _Standing:
                 await asyncio.wait_for(asyncio.to_thread(probe), 2 * PROBE_SECONDS)
                 await self.set(True)
             except Exception:  # noqa: BLE001  # whatever it is, the database does not answer
-                _log.warning("the database does not answer", exc_info=True)
+                if self._serving:
+                    _log.warning("the database does not answer", exc_info=True)
                 await self.set(False)

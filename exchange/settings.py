@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +21,10 @@ class NotInitialised(RuntimeError):
     """The database holds no ledger yet."""
 
 
+class CannotListen(RuntimeError):
+    """The address is taken or not ours, or the certificate is none; the message names the address."""
+
+
 def require_tls_1_3() -> None:
     """Has gRPC refuse older versions. It has no other switch, and reads this one when it is first imported."""
     os.environ["GRPC_SSL_CIPHER_SUITES"] = _TLS_1_3_ONLY
@@ -34,7 +40,12 @@ class Address:
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach it."""
-        return self.host in ("localhost", "::1", "[::1]") or self.host.startswith("127.")
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:  # another name may lead anywhere, 127.example.com too
+            return False
 
     def __str__(self) -> str:
         """As gRPC takes it."""
@@ -86,15 +97,27 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     metrics = environment.get("TONGDUI_METRICS_LISTEN", "")
     return Settings(
         data_dir=Path(environment.get("TONGDUI_DATA_DIR", "tongdui-data")),
-        database_url=environment.get("DATABASE_URL") or None,
+        database_url=_database_url(environment.get("DATABASE_URL", "")),
         listen=listen,
         metrics_listen=_address("TONGDUI_METRICS_LISTEN", metrics) if metrics else None,
         connections=_number(environment, "CONNECTIONS", 3, 1, 32),
         certificate=certificate,
         certificate_key=key,
         client_authority=_path(environment, "TLS_CLIENT_AUTHORITY"),
-        log_level=environment.get("TONGDUI_LOG_LEVEL", "INFO").upper(),
+        log_level=_log_level(environment.get("TONGDUI_LOG_LEVEL", "INFO")),
     )
+
+
+def _database_url(value: str) -> str | None:
+    if value and not value.startswith("postgresql://"):
+        raise BadSetting("DATABASE_URL must be a postgresql:// URL")  # which may hold a password: not shown
+    return value or None
+
+
+def _log_level(value: str) -> str:
+    if value.upper() not in logging.getLevelNamesMapping():
+        raise BadSetting(f"TONGDUI_LOG_LEVEL={value!r} must be DEBUG, INFO, WARNING or ERROR")
+    return value.upper()
 
 
 def _path(environment: Mapping[str, str], name: str) -> Path | None:

@@ -15,6 +15,7 @@ from exchange.registrar.partners import lock_registry
 from exchange.registrar.windows import NO_HASH
 from exchange.store.tables import CHAIN, LEDGER
 from tongdui.signing import HUB_OWNER
+from tongdui.signing.grammar import HOLDER, matched
 
 REGISTERED_BY: Final = "init"
 """Who stands as registrar of the first keys: nobody could register or approve them yet."""
@@ -53,8 +54,11 @@ def initialise(
 ) -> None:
     """Makes the ledger. Raises `AlreadyInitialised`, or `RegistrarRefusal` KEY_UNSUITABLE.
 
-    Needs the schema's owner: the hub's own role can't do this. `ValueError` where fewer than two people come.
+    Needs the schema's owner: the hub's own role can't do this. `ValueError` where fewer than two people come,
+    or where one has a name that no key could be registered under.
     """
+    for person in people:
+        matched(HOLDER, "holder", person.name)
     if len({person.name for person in people}) < max(FIRST_PEOPLE, len(people)):
         raise ValueError("two different people at least")
     lock_registry(connection)

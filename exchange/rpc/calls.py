@@ -154,7 +154,8 @@ def _only_call_errors(path: str) -> Iterator[None]:
     except QueueFull as full:
         raise error("HUB_BUSY") from full
     except StoreUnavailable as away:
-        _log.warning("the store is unavailable", exc_info=away)
+        # A line, not a stack: while the database is away every call ends here.
+        _log.warning("the store is unavailable: %s in %s", type(away.__cause__).__name__, path)
         raise error("HUB_UNAVAILABLE") from away
     except Exception as defect:
         call_error, incident_id = internal_error()

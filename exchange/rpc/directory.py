@@ -12,6 +12,7 @@ from nacl.signing import VerifyKey
 
 from exchange.core.ids import OPERATOR
 from exchange.rpc.signatures import AdmissibleKey, Caller
+from exchange.store.failures import StoreUnavailable
 from exchange.store.reads import RegistryRow
 
 POLL_SECONDS: Final = 1.0
@@ -59,6 +60,8 @@ class Directory:
             await asyncio.sleep(POLL_SECONDS)
             try:
                 await self.renew()
+            except StoreUnavailable:
+                _log.warning("the registry can not be read while the database is away")
             except Exception:  # noqa: BLE001  # the poll must outlive any one failure; it is logged
                 _log.exception("the registry could not be read")
 

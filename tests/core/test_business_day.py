@@ -14,7 +14,8 @@ from exchange.core.business_day import window_end
 
 ZONES = ("Asia/Shanghai", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca", "UTC")
 MICROSECOND = timedelta(microseconds=1)
-moments = st.datetimes(datetime.min.replace(year=2015), datetime.min.replace(year=2030), timezones=st.just(UTC))
+moments = st.integers(1_420_070_400, 1_893_456_000).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
+"""The years 2015 to 2029."""
 terms_of_a_coalition = st.builds(
     lambda name, seconds: Terms(ZoneInfo(name), cut_off=timedelta(seconds=seconds)),
     st.sampled_from(ZONES),

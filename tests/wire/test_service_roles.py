@@ -1,0 +1,94 @@
+"""Who may call which rpc of the registrar's services, and which answers carry a receipt."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import create_engine
+
+from exchange.registrar import Registrar
+from exchange.rpc.directory import Directory
+from exchange.rpc.journal import JournalService
+from exchange.rpc.members import MembersService
+from exchange.rpc.partners import PartnersService
+from exchange.rpc.rate_cards import RateCardsService
+from exchange.store.reads.snapshots import Snapshots
+from tongdui.exchange.v1 import (
+    journal_service_pb2,
+    members_service_pb2,
+    partners_service_pb2,
+    rate_cards_service_pb2,
+)
+
+UNCONNECTED = create_engine("postgresql+psycopg://")
+REGISTRAR, SNAPSHOTS = Registrar(UNCONNECTED), Snapshots(UNCONNECTED)
+
+
+async def no_sweep() -> int:
+    return 0
+
+
+SERVICES = {
+    "PartnersService": PartnersService(REGISTRAR, SNAPSHOTS, Directory(lambda _: None)).methods(),
+    "RateCardsService": RateCardsService(REGISTRAR, SNAPSHOTS).methods(),
+    "MembersService": MembersService(REGISTRAR).methods(),
+    "JournalService": JournalService("hub.example", REGISTRAR, SNAPSHOTS, no_sweep).methods(),
+}
+METHODS = {method.name: method for methods in SERVICES.values() for method in methods}
+
+
+def test_every_rpc_of_the_contract_is_served() -> None:
+    contract = {
+        name: {method.name for method in described.methods}
+        for module in (
+            journal_service_pb2,
+            members_service_pb2,
+            partners_service_pb2,
+            rate_cards_service_pb2,
+        )
+        for name, described in module.DESCRIPTOR.services_by_name.items()
+    }
+
+    served = {name: {method.name for method in methods} for name, methods in SERVICES.items()}
+
+    assert served == contract
+
+
+@pytest.mark.parametrize(
+    ("name", "roles"),
+    [
+        ("GetLedger", {"partner", "operator", "finance_maker", "finance_checker", "auditor"}),
+        ("ListPartners", {"partner", "operator", "finance_maker", "finance_checker", "auditor"}),
+        ("ListKeys", {"partner", "operator", "finance_maker", "finance_checker", "auditor"}),
+        ("ListRateCards", {"partner", "operator", "auditor"}),
+        ("ListWindows", {"operator", "finance_maker", "finance_checker", "auditor"}),
+        ("ListBatches", {"operator", "finance_maker", "finance_checker", "auditor"}),
+        ("GetEntry", {"partner", "operator", "finance_maker", "finance_checker", "auditor"}),
+    ],
+)
+def test_a_read_is_for_its_roles(name: str, roles: set[str]) -> None:
+    assert METHODS[name].roles == roles
+    assert not METHODS[name].is_write
+
+
+@pytest.mark.parametrize(
+    ("name", "roles"),
+    [
+        ("CreatePartner", {"operator"}),
+        ("CreateKeyChallenge", {"operator", "partner"}),
+        ("RegisterKey", {"operator", "partner"}),
+        ("ApproveKey", {"operator"}),
+        ("RevokeKey", {"operator", "partner"}),
+        ("ProposeRateCard", {"operator"}),
+        ("ApproveRateCard", {"operator"}),
+        ("EnrollMember", {"partner"}),
+        ("BatchEnrollMembers", {"partner"}),
+        ("LinkAlias", {"partner"}),
+        ("BatchLinkAliases", {"partner"}),
+        ("SetConsent", {"operator", "partner"}),
+        ("SetLedgerTime", {"operator"}),
+        ("CloseWindow", {"operator", "finance_maker", "finance_checker"}),
+    ],
+)
+def test_a_write_is_for_its_roles_and_carries_a_receipt(name: str, roles: set[str]) -> None:
+    assert METHODS[name].roles == roles
+    assert METHODS[name].is_write
