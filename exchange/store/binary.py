@@ -1,4 +1,4 @@
-"""PostgreSQL's binary formats for the hot path: array parameters and COPY rows.
+"""PostgreSQL's binary formats for the hot path: array parameters and rows.
 
 Packing columns with `struct` costs a fifth of what adapting each value does, and the same bytes, hashed, are
 the digest of a batch's entries (docs/protocol.md, The journal chain).
@@ -8,120 +8,111 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
+from functools import lru_cache
+from itertools import repeat
 from struct import Struct, pack
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
-COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-COPY_TRAILER: Final = b"\xff\xff"
+Row = tuple[Any, ...]
 
+_COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_COPY_TRAILER: Final = b"\xff\xff"
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _EPOCH_DAY: Final = date(2000, 1, 1).toordinal()
 _DAY_MICROSECONDS: Final = 86_400_000_000
 _ARRAY_HEAD: Final = Struct(">iiIii")
 _EMPTY_ARRAY: Final = Struct(">iiI")
-_LENGTH: Final = [pack(">i", length) for length in range(1024)]
+_LENGTHS: Final = [pack(">i", length) for length in range(1024)]
 
 
-class Binary:
-    """A parameter that is already in PostgreSQL's binary format for its type."""
+class _Kind(NamedTuple):
+    """A column's type: its SQL name, the oids of it and its array, and how `struct` packs it if it is fixed."""
+
+    sql: str
+    oid: int
+    array_oid: int
+    code: str = ""
+    size: int = 0
+
+
+_KINDS: Final = {
+    "int4": _Kind("integer", 23, 1007, "i", 4),
+    "int8": _Kind("bigint", 20, 1016, "q", 8),
+    "bool": _Kind("boolean", 16, 1000, "?", 1),
+    "date": _Kind("date", 1082, 1182, "i", 4),
+    "time": _Kind("timestamptz", 1184, 1185, "q", 8),
+    "text": _Kind("text", 25, 1009),
+    "word": _Kind("text", 25, 1009),
+    "bytes": _Kind("bytea", 17, 1001),
+}
+"""Dates are days and times microseconds since 2000-01-01. A `word` is text that comes again and again."""
+
+
+class BinaryArray:
+    """An array parameter that is already in PostgreSQL's binary format. One subclass an array type."""
 
     __slots__ = ("data",)
-    oid = 0
 
     def __init__(self, data: bytes) -> None:
         """Takes the bytes as they go on the wire."""
         self.data = data
 
 
-class Int4Array(Binary):
-    """An `integer[]`."""
-
-    oid = 1007
-
-
-class Int8Array(Binary):
-    """A `bigint[]`."""
-
-    oid = 1016
-
-
-class DateArray(Binary):
-    """A `date[]`."""
-
-    oid = 1182
-
-
-class TextArray(Binary):
-    """A `text[]`."""
-
-    oid = 1009
-
-
-class BoolArray(Binary):
-    """A `boolean[]`."""
-
-    oid = 1000
-
-
 class _BinaryDumper(Dumper):
     format = Format.BINARY
 
-    def dump(self, obj: Binary) -> Buffer | None:
+    def dump(self, obj: BinaryArray) -> Buffer | None:
         return obj.data
 
 
+_ARRAYS: Final[dict[str, type[BinaryArray]]] = {
+    name: type(f"{name.capitalize()}Array", (BinaryArray,), {"__slots__": ()}) for name in _KINDS
+}
+
+
 def register_binary(context: AdaptContext) -> None:
-    """Teaches a connection to pass `Binary` values through unchanged."""
-    for kind in (Int4Array, Int8Array, DateArray, TextArray, BoolArray):
-        dumper = type(f"_{kind.__name__}Dumper", (_BinaryDumper,), {"oid": kind.oid})
-        context.adapters.register_dumper(kind, dumper)
+    """Teaches a connection to pass `BinaryArray` values through unchanged."""
+    for name, kind in _KINDS.items():
+        dumper = type(f"_{name.capitalize()}Dumper", (_BinaryDumper,), {"oid": kind.array_oid})
+        context.adapters.register_dumper(_ARRAYS[name], dumper)
 
 
-def int4s(values: Sequence[int]) -> Int4Array:
-    """Packs an `integer[]`."""
-    return Int4Array(_fixed(23, 4, "i", values))
-
-
-def int8s(values: Sequence[int]) -> Int8Array:
-    """Packs a `bigint[]`."""
-    return Int8Array(_fixed(20, 8, "q", values))
-
-
-def dates(values: Sequence[date]) -> DateArray:
-    """Packs a `date[]`."""
-    return DateArray(_fixed(1082, 4, "i", [day.toordinal() - _EPOCH_DAY for day in values]))
-
-
-def bools(values: Sequence[bool]) -> BoolArray:
-    """Packs a `boolean[]`."""
-    return BoolArray(_fixed(16, 1, "?", values))
-
-
-def texts(values: Sequence[str]) -> TextArray:
-    """Packs a `text[]`."""
+def array(name: str, values: Sequence[Any]) -> BinaryArray:
+    """An array parameter of a kind. Text as `str`, dates and times as numbers."""
+    kind = _KINDS[name]
     if not values:
-        return TextArray(_EMPTY_ARRAY.pack(0, 0, 25))
-    head = _ARRAY_HEAD.pack(1, 0, 25, len(values), 1)
-    return TextArray(head + b"".join([field(value.encode()) for value in values]))
-
-
-def _fixed(oid: int, size: int, code: str, values: Sequence[int]) -> bytes:
-    if not values:
-        return _EMPTY_ARRAY.pack(0, 0, oid)
+        return _ARRAYS[name](_EMPTY_ARRAY.pack(0, 0, kind.oid))
     count = len(values)
-    flat = [size] * (2 * count)
-    flat[1::2] = values
-    return pack(f">iiIii{('i' + code) * count}", 1, 0, oid, count, 1, *flat)
+    if kind.code:
+        flat = [kind.size] * (2 * count)
+        flat[1::2] = values
+        return _ARRAYS[name](pack(f">iiIii{('i' + kind.code) * count}", 1, 0, kind.oid, count, 1, *flat))
+    fields = [_field(value if name == "bytes" else value.encode()) for value in values]
+    return _ARRAYS[name](_ARRAY_HEAD.pack(1, 0, kind.oid, count, 1) + b"".join(fields))
 
 
-def field(data: bytes) -> bytes:
-    """A variable-length field of a row: its length and its bytes."""
-    length = len(data)
-    return (_LENGTH[length] if length < len(_LENGTH) else pack(">i", length)) + data
+def int4s(values: Sequence[int]) -> BinaryArray:
+    """An `integer[]`."""
+    return array("int4", values)
+
+
+def int8s(values: Sequence[int]) -> BinaryArray:
+    """A `bigint[]`."""
+    return array("int8", values)
+
+
+def texts(values: Sequence[str]) -> BinaryArray:
+    """A `text[]`."""
+    return array("text", values)
+
+
+def dates(values: Sequence[date]) -> BinaryArray:
+    """A `date[]`."""
+    return array("date", [day_number(day) for day in values])
 
 
 def microseconds(moment: datetime) -> int:
@@ -135,6 +126,68 @@ def day_number(day: date) -> int:
     return day.toordinal() - _EPOCH_DAY
 
 
+class RowFormat:
+    """The columns of a table in the order they are written: those of fixed size first."""
+
+    __slots__ = ("_fixed", "_kinds", "_struct", "copy", "insert")
+
+    def __init__(self, table: str, columns: str) -> None:
+        """`columns` is `name kind, name kind...`; see `_KINDS`."""
+        named = [tuple(column.split()) for column in columns.split(",")]
+        self._kinds = [kind for _, kind in named]
+        self._fixed = [_KINDS[kind] for kind in self._kinds if _KINDS[kind].code]
+        if any(_KINDS[kind].code for kind in self._kinds[len(self._fixed) :]):
+            raise ValueError(f"{table}: columns of fixed size come first")
+        self._struct = Struct(">h" + "".join("i" + kind.code for kind in self._fixed))
+        names = ", ".join(column for column, _ in named)
+        arrays = ", ".join(f"%s::{_KINDS[kind].sql}[]" for kind in self._kinds)
+        self.copy = f"COPY exchange.{table} ({names}) FROM STDIN (FORMAT BINARY)".encode()
+        self.insert = (
+            f"INSERT INTO exchange.{table} ({names}) SELECT * FROM unnest({arrays})"  # noqa: S608  # names of our own
+        ).encode()
+
+    def pack(self, rows: Sequence[Row]) -> list[bytes]:
+        """Rows as binary COPY takes them. Goes by columns, because `map` loops without the interpreter."""
+        if not rows:
+            return []
+        columns = list(zip(*rows, strict=True))
+        fixed: list[Iterable[int]] = [repeat(len(self._kinds))]
+        for kind, column in zip(self._fixed, columns, strict=False):
+            fixed += (repeat(kind.size), column)
+        parts: list[Iterable[bytes]] = [map(self._struct.pack, *fixed)]
+        for name, column in zip(self._kinds[len(self._fixed) :], columns[len(self._fixed) :], strict=True):
+            parts += _text_parts(name, column)
+        return list(map(b"".join, zip(*parts, strict=True)))
+
+    def arrays(self, rows: Sequence[Row]) -> list[BinaryArray]:
+        """Rows as the parameters of `insert`: an array a column."""
+        return [
+            array(name, values) for name, values in zip(self._kinds, zip(*rows, strict=True), strict=True)
+        ]
+
+
+def _text_parts(name: str, column: Sequence[Any]) -> tuple[Iterable[bytes], ...]:
+    if name == "word":
+        return (map(_word_field, column),)
+    values = column if name == "bytes" else [value.encode() for value in column]
+    return map(_length, values), values
+
+
+def _length(data: bytes) -> bytes:
+    length = len(data)
+    return _LENGTHS[length] if length < len(_LENGTHS) else pack(">i", length)
+
+
+def _field(data: bytes) -> bytes:
+    """A value of variable size behind its length."""
+    return _length(data) + data
+
+
+@lru_cache(4096)
+def _word_field(word: str) -> bytes:
+    return _field(word.encode())
+
+
 def copy_stream(rows: Iterable[bytes]) -> bytes:
-    """Rows as one binary COPY stream."""
-    return b"".join((COPY_HEADER, *rows, COPY_TRAILER))
+    """Packed rows as one binary COPY stream."""
+    return b"".join((_COPY_HEADER, *rows, _COPY_TRAILER))

@@ -1,61 +1,66 @@
-"""Saves a planned batch: one COPY or one UPDATE a table, the chain last, then the commit."""
+"""Saves a planned batch: one statement a table, the chain last, then the commit.
+
+A large batch is copied in. A small one goes as one INSERT a table in the pipeline that also updates and commits:
+COPY can't be pipelined, and for a few rows the round trips would cost more than the rows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import date
 from hashlib import sha256
-from struct import Struct
 from typing import Final, NamedTuple
 
-from exchange.core.book import Book, Link, Wallet
+from exchange.core.book import Book
 from exchange.core.commands import PART, Posted
 from exchange.core.evidence import Call
-from exchange.core.journal import Entry
 from exchange.core.lots import Lot
-from exchange.store.binary import (
-    Binary,
-    bools,
-    copy_stream,
-    dates,
-    day_number,
-    field,
-    int4s,
-    int8s,
-    microseconds,
-)
+from exchange.store.binary import Row, RowFormat, copy_stream, dates, day_number, int4s, int8s, microseconds
 from exchange.store.load import Connection
 
-# Fixed-size columns come first in every journal table, each behind its length of 2 to 8 bytes.
-_ENTRY: Final = Struct(">h iq ii iq ii iq ii iq")
-_LEG: Final = Struct(">h iq ii ii iq ii ii ii iq")
-_LINE: Final = Struct(">h iq ii ii iq ii ii iq")
-_REQUEST: Final = Struct(">h ii i? iq ii iq ii")
-_CALL: Final = Struct(">h iq ii")
-_LOT: Final = Struct(">h iq ii ii ii ii i? iq iq iq iq iq iq iq")
+SMALL: Final = 100
+"""Decisions up to which a batch is inserted rather than copied."""
+
 NO_ENTRY: Final = -1
 NO_CALL: Final = -1
 
-COPY_ENTRIES: Final = b"""COPY exchange.entries (batch_id, entry_index, member_id, partner_id, points, rate_version,
-    event_time, kind, request_id, store_id, terminal_id, reference, reason, campaign_id, channel)
-    FROM STDIN (FORMAT BINARY)"""
-COPY_LEGS: Final = b"""COPY exchange.legs (batch_id, entry_index, leg_number, member_id, lot_sequence, issuer_id,
-    rate_version, points, from_account, to_account) FROM STDIN (FORMAT BINARY)"""
-COPY_LINES: Final = b"""COPY exchange.lines (batch_id, entry_index, line_number, member_id, payer_id, payee_id,
-    micros, payer_component, payee_component) FROM STDIN (FORMAT BINARY)"""
-COPY_REQUESTS: Final = b"""COPY exchange.requests (partner_id, accepted, batch_id, entry_index, call_id, part,
-    request_id, fingerprint, kind, reference, answer) FROM STDIN (FORMAT BINARY)"""
-COPY_CALLS: Final = b"""COPY exchange.calls (call_id, partner_id, key_id, path, signature_input,
-    signature, body) FROM STDIN (FORMAT BINARY)"""
-COPY_LOTS: Final = b"""COPY exchange.lots (member_id, lot_sequence, issuer_id, rate_version, expiry_date, spent,
-    funding_micros, prefunded_micros, issued_points, open_points, held_points, burned_points, expired_points)
-    FROM STDIN (FORMAT BINARY)"""
+ENTRIES: Final = RowFormat(
+    "entries",
+    "batch_id int8, entry_index int4, member_id int8, partner_id int4, points int8, rate_version int4,"
+    "event_time time, kind word, request_id text, store_id word, terminal_id word, reference text, reason word,"
+    "campaign_id word, channel word",
+)
+LEGS: Final = RowFormat(
+    "legs",
+    "batch_id int8, entry_index int4, leg_number int4, member_id int8, lot_sequence int4, issuer_id int4,"
+    "rate_version int4, points int8, from_account word, to_account word",
+)
+LINES: Final = RowFormat(
+    "lines",
+    "batch_id int8, entry_index int4, line_number int4, member_id int8, payer_id int4, payee_id int4, micros int8,"
+    "payer_component word, payee_component word",
+)
+REQUESTS: Final = RowFormat(
+    "requests",
+    "partner_id int4, accepted bool, batch_id int8, entry_index int4, call_id int8, part int4, request_id text,"
+    "fingerprint bytes, kind word, reference text, answer bytes",
+)
+CALLS: Final = RowFormat(
+    "calls",
+    "call_id int8, partner_id int4, key_id word, path word, signature_input text, signature bytes, body bytes",
+)
+LOTS: Final = RowFormat(
+    "lots",
+    "member_id int8, lot_sequence int4, issuer_id int4, rate_version int4, expiry_date date, spent bool,"
+    "funding_micros int8, prefunded_micros int8, issued_points int8, open_points int8, held_points int8,"
+    "burned_points int8, expired_points int8",
+)
 
 UPDATE_LOTS: Final = b"""
-UPDATE exchange.lots SET spent = new.spent, issued_points = new.issued_points, open_points = new.open_points,
-    burned_points = new.burned_points, expired_points = new.expired_points
-FROM unnest(%s::bigint[], %s::integer[], %s::boolean[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
-    AS new (member_id, lot_sequence, spent, issued_points, open_points, burned_points, expired_points)
+UPDATE exchange.lots SET spent = new.open_points = 0, issued_points = new.issued_points,
+    open_points = new.open_points, burned_points = new.burned_points, expired_points = new.expired_points
+FROM unnest(%s::bigint[], %s::integer[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
+    AS new (member_id, lot_sequence, issued_points, open_points, burned_points, expired_points)
 WHERE lots.member_id = new.member_id AND lots.lot_sequence = new.lot_sequence"""
 
 UPDATE_WALLETS: Final = b"""
@@ -118,150 +123,111 @@ def save_batch(
     A batch without decisions is no link of the chain; it may still have learnt that nothing was due.
     """
     entries, legs, lines = _journal_rows(book)
-    batch_id = book.batch_id
-    request_rows = [_request_row(batch_id, request) for request in requests]
     lots = [lot for wallet in book.wallets.values() for lot in wallet.lots.values() if lot.changed]
-    created = [_lot_row(lot) for lot in lots if lot.created]
-    for statement, rows in (
-        (COPY_ENTRIES, entries),
-        (COPY_LEGS, legs),
-        (COPY_LINES, lines),
-        (COPY_REQUESTS, request_rows),
-        (COPY_CALLS, [_call_row(call_id, call) for call_id, call in calls]),
-        (COPY_LOTS, created),
-    ):
-        if rows:
-            _copy(connection, statement, rows)
-    digest = sha256(b"".join((*entries, *legs, *lines))).digest()
+    tables: tuple[tuple[RowFormat, list[Row]], ...] = (
+        (ENTRIES, entries),
+        (LEGS, legs),
+        (LINES, lines),
+        (REQUESTS, [_request_row(book.batch_id, request) for request in requests]),
+        (CALLS, [(call_id, *call) for call_id, call in calls]),
+        (LOTS, [_lot_row(lot) for lot in lots if lot.created]),
+    )
+    journal = [form.pack(rows) for form, rows in tables[:3]]
+    digest = sha256(b"".join([row for rows in journal for row in rows])).digest()
+    is_small = len(requests) <= SMALL
+    if not is_small:
+        packed = journal + [form.pack(rows) for form, rows in tables[3:]]
+        for (form, _), rows in zip(tables, packed, strict=True):
+            _copy(connection, form, rows)
     with connection.pipeline():
-        _update_lots(connection, [lot for lot in lots if not lot.created])
-        _update_wallets(connection, [wallet for wallet in book.wallets.values() if wallet.changed], book)
-        _update_links(connection, [link for link in book.links.values() if link.changed])
+        if is_small:
+            for form, values in tables:
+                if values:
+                    _execute(connection, form.insert, values, *form.arrays(values))
+        _update_rows(connection, book, [lot for lot in lots if not lot.created])
         if requests:
-            values = (digest, window_date, batch_id, book.decided_time, len(entries), digest)
-            connection.cursor().execute(APPEND_TO_CHAIN, values, prepare=True)
+            append = (digest, window_date, book.batch_id, book.decided_time, len(entries), digest)
+            _execute(connection, APPEND_TO_CHAIN, requests, *append)
         connection.commit()
 
 
-def _copy(connection: Connection, statement: bytes, rows: Iterable[bytes]) -> None:
-    with connection.cursor().copy(statement) as copy:
-        copy.write(copy_stream(rows))
+def _copy(connection: Connection, form: RowFormat, rows: Sequence[bytes]) -> None:
+    if rows:
+        with connection.cursor().copy(form.copy) as copy:
+            copy.write(copy_stream(rows))
 
 
-def _journal_rows(book: Book) -> tuple[list[bytes], list[bytes], list[bytes]]:
-    entries, legs, lines = [], [], []
+def _execute(connection: Connection, statement: bytes, rows: Sequence[object], *values: object) -> None:
+    if rows:
+        connection.cursor().execute(statement, values, prepare=True)
+
+
+def _journal_rows(book: Book) -> tuple[list[Row], list[Row], list[Row]]:
+    entries: list[Row] = []
+    legs: list[Row] = []
+    lines: list[Row] = []
     batch_id = book.batch_id
     for index, entry in enumerate(book.entries):
-        member_id = entry.command.member_id
-        entries.append(_entry_row(batch_id, index, entry))
+        command = entry.command
+        member_id = command.member_id
+        entries.append(
+            (
+                *(batch_id, index, member_id, command.partner_id, entry.points, entry.rate_version),
+                *(microseconds(command.event_time), command.kind, command.request_id, command.store_id),
+                *(command.terminal_id, command.reference, command.reason, command.campaign_id),
+                command.channel,
+            )
+        )
         for number, leg in enumerate(entry.legs):
+            lot_sequence, issuer_id, rate_version, from_account, to_account, points, _ = leg
             legs.append(
-                _LEG.pack(
-                    *(10, 8, batch_id, 4, index, 4, number, 8, member_id, 4, leg.lot_sequence),
-                    *(4, leg.issuer_id, 4, leg.rate_version, 8, leg.points),
+                (
+                    *(batch_id, index, number, member_id, lot_sequence, issuer_id, rate_version, points),
+                    *(from_account, to_account),
                 )
-                + _WORDS[leg.from_account]
-                + _WORDS[leg.to_account]
             )
         for number, line in enumerate(entry.lines):
+            payer_id, payer_component, payee_id, payee_component, micros = line
             lines.append(
-                _LINE.pack(
-                    *(9, 8, batch_id, 4, index, 4, number, 8, member_id),
-                    *(4, line.payer_id, 4, line.payee_id, 8, line.micros),
+                (
+                    *(batch_id, index, number, member_id, payer_id, payee_id, micros),
+                    *(payer_component, payee_component),
                 )
-                + _WORDS[line.payer_component]
-                + _WORDS[line.payee_component]
             )
     return entries, legs, lines
 
 
-class _Words(dict[str, bytes]):
-    """Fields of the few words the journal uses, made once each."""
-
-    def __missing__(self, word: str) -> bytes:
-        made = self[word] = field(word.encode())
-        return made
-
-
-_WORDS: Final = _Words()
-
-
-def _entry_row(batch_id: int, index: int, entry: Entry) -> bytes:
-    command = entry.command
-    return b"".join(
-        (
-            _ENTRY.pack(
-                *(15, 8, batch_id, 4, index, 8, command.member_id, 4, command.partner_id, 8, entry.points),
-                *(4, entry.rate_version, 8, microseconds(command.event_time)),
-            ),
-            _WORDS[command.kind],
-            field(command.request_id.encode()),
-            field(command.store_id.encode()),
-            field(command.terminal_id.encode()),
-            field(command.reference.encode()),
-            field(command.reason.encode()),
-            field(command.campaign_id.encode()),
-            field(command.channel.encode()),
-        )
+def _request_row(batch_id: int, request: RequestRow) -> Row:
+    command, accepted, entry_index, call_id, answer = request
+    return (
+        *(command.partner_id, accepted, batch_id, entry_index, call_id, PART, command.request_id),
+        *(command.fingerprint, command.kind, command.reference, answer),
     )
 
 
-def _request_row(batch_id: int, request: RequestRow) -> bytes:
-    command = request.command
-    return b"".join(
-        (
-            _REQUEST.pack(
-                *(11, 4, command.partner_id, 1, request.accepted, 8, batch_id),
-                *(4, request.entry_index, 8, request.call_id, 4, PART),
-            ),
-            field(command.request_id.encode()),
-            field(command.fingerprint),
-            _WORDS[command.kind],
-            field(command.reference.encode()),
-            field(request.answer),
-        )
+def _lot_row(lot: Lot) -> Row:
+    return (
+        *(lot.member_id, lot.lot_sequence, lot.issuer_id, lot.rate_version, day_number(lot.expiry_date)),
+        *(lot.open_points == 0, lot.funding_micros, lot.prefunded_micros, lot.issued_points, lot.open_points),
+        *(lot.held_points, lot.burned_points, lot.expired_points),
     )
 
 
-def _call_row(call_id: int, call: Call) -> bytes:
-    return b"".join(
-        (
-            _CALL.pack(7, 8, call_id, 4, call.partner_id),
-            field(call.key_id.encode()),
-            field(call.path.encode()),
-            field(call.signature_input.encode()),
-            field(call.signature),
-            field(call.body),
-        )
-    )
-
-
-def _lot_row(lot: Lot) -> bytes:
-    return _LOT.pack(
-        *(13, 8, lot.member_id, 4, lot.lot_sequence, 4, lot.issuer_id, 4, lot.rate_version),
-        *(4, day_number(lot.expiry_date), 1, lot.open_points == 0),
-        *(8, lot.funding_micros, 8, lot.prefunded_micros, 8, lot.issued_points, 8, lot.open_points),
-        *(8, lot.held_points, 8, lot.burned_points, 8, lot.expired_points),
-    )
-
-
-def _update_lots(connection: Connection, lots: list[Lot]) -> None:
-    _update(
+def _update_rows(connection: Connection, book: Book, lots: list[Lot]) -> None:
+    wallets = [wallet for wallet in book.wallets.values() if wallet.changed]
+    links = [link for link in book.links.values() if link.changed]
+    _execute(
         connection,
         UPDATE_LOTS,
         lots,
         int8s([lot.member_id for lot in lots]),
         int4s([lot.lot_sequence for lot in lots]),
-        bools([lot.open_points == 0 for lot in lots]),
         int8s([lot.issued_points for lot in lots]),
         int8s([lot.open_points for lot in lots]),
         int8s([lot.burned_points for lot in lots]),
         int8s([lot.expired_points for lot in lots]),
     )
-
-
-def _update_wallets(connection: Connection, wallets: list[Wallet], book: Book) -> None:
-    _update(
+    _execute(
         connection,
         UPDATE_WALLETS,
         wallets,
@@ -271,10 +237,7 @@ def _update_wallets(connection: Connection, wallets: list[Wallet], book: Book) -
         int4s([wallet.lot_sequence for wallet in wallets]),
         dates([wallet.next_expiry_date for wallet in wallets]),
     )
-
-
-def _update_links(connection: Connection, links: list[Link]) -> None:
-    _update(
+    _execute(
         connection,
         UPDATE_LINKS,
         links,
@@ -283,10 +246,3 @@ def _update_links(connection: Connection, links: list[Link]) -> None:
         dates([link.burned_date for link in links]),
         int8s([link.burned_points for link in links]),
     )
-
-
-def _update(
-    connection: Connection, statement: bytes, rows: Sequence[object], *values: Binary | object
-) -> None:
-    if rows:
-        connection.cursor().execute(statement, values, prepare=True)

@@ -12,6 +12,7 @@ DEFAULT_SETTINGS: Mapping[str, str] = MappingProxyType(
         "synchronous_commit": "on",
         "shared_buffers": "512MB",
         "max_wal_size": "4GB",
+        "min_wal_size": "512MB",  # segments kept for reuse: making a new one stalls every commit for a moment
         "max_connections": "60",
         "jit": "off",  # statements are short; compiling them costs more than it saves
         "timezone": "UTC",
