@@ -66,7 +66,7 @@ class QueueFull(Exception):
     """Too many commands wait. Nothing was decided."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)  # a repr in a log would hold commands
 class _Submission:
     """A call's commands on their way: which still wait, and the answers so far."""
 
@@ -215,9 +215,8 @@ class Batcher:
     def _fail(self, batch: list[_Part], error: Exception) -> None:
         for part in batch:
             submission = part.submission
-            if submission.waiting:
-                self._queue.remove(submission)
-                self._queued -= len(submission.waiting)
+            self._queued -= len(submission.waiting)
+            submission.waiting = []  # nothing of it is taken any more; the queue drops it when it comes by
             if not submission.done.done():
                 submission.done.set_exception(error)
 
