@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import itertools
+import os
 import re
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 import grpc.aio
@@ -16,9 +18,14 @@ import psycopg
 
 from benchmarks.pace import Latencies, at_rate, flat_out
 from exchange.store.embedded import EmbeddedPostgres
+from tongdui.signing import HUB_OWNER, key_id, receipt_params
 
 ECHO_PATH: Final = "/tongdui.bench.Echo/Echo"
 ECHO_RESPONSE_BYTES: Final = 48
+ECHO_TIMEOUT_SECONDS: Final = 30.0
+
+EchoRequests = Iterator[tuple[bytes, tuple[tuple[str, str], ...]]]
+"""Messages and metadata of real Burns: every call has its own digest and signature, as signed calls have."""
 
 
 def pgbench_tps(cluster: EmbeddedPostgres, seconds: int, runs: int, scale: int = 50) -> float:
@@ -60,43 +67,37 @@ class EchoServer:
         self._process.wait()
 
 
-async def echo_rate(
-    address: str, body: bytes, metadata: tuple[tuple[str, str], ...], in_flight: int, seconds: float
-) -> float:
-    """Echoes a second with `in_flight` calls under way, each with a Burn's bytes and metadata."""
+async def echo_rate(address: str, requests: EchoRequests, in_flight: int, seconds: float) -> float:
+    """Echoes a second with `in_flight` calls under way."""
     async with grpc.aio.insecure_channel(address) as channel:
-        return await flat_out(_echo(channel, body, metadata), in_flight, seconds)
+        return await flat_out(_echo(channel, requests), in_flight, seconds)
 
 
-async def echo_latencies(
-    address: str, body: bytes, metadata: tuple[tuple[str, str], ...], rate: float, seconds: float
-) -> Latencies:
+async def echo_latencies(address: str, requests: EchoRequests, rate: float, seconds: float) -> Latencies:
     """Latencies of echoes sent at a fixed rate."""
     async with grpc.aio.insecure_channel(address) as channel:
-        return await at_rate(_echo(channel, body, metadata), rate, seconds)
+        return await at_rate(_echo(channel, requests), rate, seconds)
 
 
-def _echo(
-    channel: grpc.aio.Channel, body: bytes, metadata: tuple[tuple[str, str], ...]
-) -> Callable[[], Awaitable[object]]:
-    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(ECHO_PATH)
+def _echo(channel: grpc.aio.Channel, requests: EchoRequests) -> Callable[[], Awaitable[object]]:
+    method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(ECHO_PATH)
 
     async def once() -> object:
-        return await call(body, metadata=metadata)
+        body, metadata = next(requests)
+        call = method(body, metadata=metadata, timeout=ECHO_TIMEOUT_SECONDS)
+        answer = await call
+        await call.trailing_metadata()  # a receipt has to be read as well
+        return answer
 
     return once
 
 
 async def _serve_echo() -> None:
     answer = bytes(ECHO_RESPONSE_BYTES)
-    trailing: tuple[tuple[str, str], ...] = (
-        ("content-digest", "x" * 55),
-        ("signature-input", "x" * 190),
-        ("signature", "x" * 94),
-    )
+    receipts = itertools.cycle([_receipt_like() for _ in range(5_000)])
 
     async def echo(_: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-        context.set_trailing_metadata(trailing)
+        context.set_trailing_metadata(next(receipts))
         return answer
 
     service, method = ECHO_PATH.strip("/").split("/")
@@ -109,6 +110,16 @@ async def _serve_echo() -> None:
     await server.wait_for_termination()
 
 
+def _receipt_like() -> tuple[tuple[str, str], ...]:
+    """Trailing metadata of a receipt's size: a digest and a signature that no header compression knows."""
+    digest, signature = (base64.b64encode(os.urandom(size)).decode() for size in (32, 64))
+    params = receipt_params(1_767_225_600, key_id(HUB_OWNER, bytes(32)))
+    return (
+        ("content-digest", f"sha-256=:{digest}:"),
+        ("signature-input", f"hub={params}"),
+        ("signature", f"hub=:{signature}:"),
+    )
+
+
 if __name__ == "__main__":
-    started = time.monotonic()
     asyncio.run(_serve_echo())

@@ -135,8 +135,10 @@ class Batcher:
     async def stop(self) -> None:
         """Takes nothing new, finishes what waits, closes the connections."""
         self._stopping = True
-        while self._running:
-            await asyncio.wait(self._running)
+        while self._queue or self._running:
+            self._start_batches()
+            if self._running:
+                await asyncio.wait(self._running)
         self._threads.shutdown()
         for lane in self._lanes:
             lane.close()
@@ -175,11 +177,15 @@ class Batcher:
     def _take_part(self, submission: _Submission, room: int, blocked: set[int], members: set[int]) -> _Part:
         taken: list[int] = []
         stays: list[int] = []
+        held: set[tuple[str, ...]] = set()
         held_back = submission.first_part_runs  # its evidence is being written: the rest refers to it
         for index in submission.waiting:
-            member = submission.commands[index].member_id
-            if held_back or len(taken) == room or member in blocked:
+            command = submission.commands[index]
+            member = command.member_id
+            waits = held_back or len(taken) == room or member in blocked
+            if waits or (held and not held.isdisjoint(_names(command))):
                 blocked.add(member)  # and whatever comes later for this member
+                held.update(_names(command))
                 stays.append(index)
             else:
                 members.add(member)
@@ -219,6 +225,13 @@ class Batcher:
             submission.waiting = []  # nothing of it is taken any more; the queue drops it when it comes by
             if not submission.done.done():
                 submission.done.set_exception(error)
+
+
+def _names(command: Command) -> tuple[tuple[str, ...], ...]:
+    """What decides between two commands of one call besides their member: their order must hold for these."""
+    if isinstance(command, Wake):
+        return ()
+    return ("request", command.request_id), (command.kind, command.reference)
 
 
 def _settle(batch: list[_Part], outcome: _Outcome) -> None:
@@ -297,7 +310,8 @@ class _BatchRunner:
                 with translated_failures():
                     self._refresh(lane.connection())
             except Race as race:
-                lane.connection().rollback()
+                with translated_failures():
+                    lane.connection().rollback()
                 retries += 1
                 if retries > MAX_RETRIES:
                     raise StoreUnavailable("too many retries") from race

@@ -99,15 +99,17 @@ def load_book(connection: Connection, needs: Needs, cards: Cards, terms: Terms) 
     with connection.pipeline():
         wallet_rows = _run(connection, LOCK_WALLETS, int8s(members))
         constants = _run(connection, READ_CONSTANTS)
-        by_key = _run(
-            connection,
-            READ_LOTS_BY_KEY,
-            int8s([key.member_id for key in lots]),
-            int4s([key.issuer_id for key in lots]),
-            int4s([key.rate_version for key in lots]),
-            dates([key.expiry_date for key in lots]),
-        )
-        first = _run(connection, READ_FIRST_LOTS, int8s(spenders))
+        lot_rows = []
+        if lots:
+            keys = (
+                int8s([key.member_id for key in lots]),
+                int4s([key.issuer_id for key in lots]),
+                int4s([key.rate_version for key in lots]),
+                dates([key.expiry_date for key in lots]),
+            )
+            lot_rows.append(_run(connection, READ_LOTS_BY_KEY, *keys))
+        if spenders:
+            lot_rows.append(_run(connection, READ_FIRST_LOTS, int8s(spenders)))
         link_rows = _run(
             connection, READ_LINKS, int8s([member for member, _ in links]), int4s([it for _, it in links])
         )
@@ -128,8 +130,8 @@ def load_book(connection: Connection, needs: Needs, cards: Cards, terms: Terms) 
     batch_id, clock, registry_version = constants.fetchall()[0]
     wallets, decided_time = _wallets(wallet_rows.fetchall(), clock)
     book = Book(terms, cards, decided_time, batch_id, wallets)
-    add_lots(book, by_key.fetchall())
-    add_lots(book, first.fetchall())
+    for rows in lot_rows:
+        add_lots(book, rows.fetchall())
     _load_missing_lots(connection, needs, book)
     for row in link_rows.fetchall():
         book.links[row[0], row[1]] = Link(*row)

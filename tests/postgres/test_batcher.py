@@ -169,6 +169,39 @@ def test_a_call_decided_in_parts_keeps_one_evidence_row_and_its_answers(crowd: S
     assert found == [(2, 1)]  # decided by two batches, and both point at the one call
 
 
+def test_commands_of_one_call_that_share_a_reference_or_an_id_keep_their_order_across_parts(
+    crowd: Shop,
+) -> None:
+    busy, free, other = crowd.members[0], crowd.members[1], crowd.members[2]
+    first: list[Command] = [earn("first", member_id=busy)]
+    mixed: list[Command] = [earn(f"m-{it}", member_id=it) for it in crowd.members[3:303]]
+    # The member of the earlier command is busy, that of the later one free: the later must not overtake.
+    mixed[5] = earn("r-1", member_id=busy, reference="order-1")
+    mixed[6] = earn("r-2", member_id=free, reference="order-1")
+    mixed[7] = earn("twice", member_id=busy)
+    mixed[8] = earn("twice", member_id=other)
+
+    async def in_parts(batcher: Batcher) -> list[Answer]:
+        with psycopg.connect(crowd.url) as holding:
+            holding.execute("SELECT FROM exchange.wallets WHERE member_id = %s FOR UPDATE", (busy,))
+            one = asyncio.create_task(batcher.submit(first, call(crowd, "first")))
+            await until(lambda: locks_held(crowd) == 1)
+            two = asyncio.create_task(batcher.submit(mixed, call(crowd, "mixed")))
+            await until(lambda: bool(posted_by(crowd, f"m-{crowd.members[3]}")))
+            holding.rollback()
+            await one
+            return await two
+
+    answers = posting(crowd, in_parts)
+
+    assert [reason(answer) for answer in answers[5:9]] == [
+        "",
+        "DUPLICATE_REFERENCE",
+        "",
+        "REQUEST_ID_REUSED",
+    ]
+
+
 def posted_by(shop: Shop, request_id: str) -> list[tuple[Any, ...]]:
     return shop.office.rows("SELECT batch_id FROM exchange.entries WHERE request_id = :it", it=request_id)
 
