@@ -18,7 +18,7 @@ from settlement.core.window import ReceiptInvalid
 from settlement.daily_run import ChecksFailed, ResultDiffers
 from settlement.rpc.hub_client import HubRefused, HubUnreachable
 from settlement.rpc.keys import KeyFileError
-from settlement.rpc.transport import CannotListen, require_tls_1_3
+from settlement.rpc.transport import CannotListen
 from settlement.settings import SETTINGS, SettingMissing, Settings
 from settlement.store.engine import AnotherRun
 from settlement.store.feed import LedgerMissing
@@ -64,7 +64,6 @@ _UNPREPARED: Final = ("42P01", "3F000", "42703", "42501", "22023", "42704")
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code, as `--help` explains it."""
     arguments = args.make_parser().parse_args(argv)
-    require_tls_1_3()
     settings = Settings({name: getattr(arguments, name, None) for name in SETTINGS})
     try:
         _COMMANDS[arguments.command](Session(settings, make_console(), arguments.json), arguments)

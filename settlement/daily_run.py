@@ -23,7 +23,8 @@ from settlement.core.certificate import (
     signed_text,
     split_document,
 )
-from settlement.core.checks import Case, Check, Previous, failed, run_checks
+from settlement.core.chain import FIRST_HASH
+from settlement.core.checks import Case, Check, Previous, failed, fault_text, run_checks
 from settlement.core.run_state import StepOutOfOrder, WindowState
 from settlement.core.window import (
     NOTHING_YET,
@@ -35,7 +36,7 @@ from settlement.core.window import (
     WindowSums,
     compute,
 )
-from settlement.store import feed, load, save
+from settlement.store import feed, journal, load, save
 from settlement.store.load import StoredCertificate, StoredWindow
 
 
@@ -69,7 +70,7 @@ class ChecksFailed(Exception):
     """At least one check of a certificate does not hold. Nothing was signed."""
 
     def __init__(self, window_date: date, checks: tuple[Check, ...]) -> None:
-        names = ", ".join(check.name for check in failed(checks))
+        names = ", ".join(map(fault_text, failed(checks)))
         super().__init__(f"{window_date}: not certified, a check does not hold: {names}")
         self.window_date = window_date
         self.checks = checks
@@ -188,14 +189,18 @@ class DailyRun:
 
     def _case(self, window: ClosedWindow, receipt_fault: str) -> Case:
         connection, window_date = self.connection, window.window_date
+        previous = self._previous(window_date)
         return Case(
             ledger=self.ledger,
             window=window,
             seen_window=feed.read_window(connection, window_date),
             receipt_fault=receipt_fault,
-            previous=self._previous(window_date),
+            previous=previous,
             hub_windows_before=feed.count_windows_before(connection, window_date),
             certified_before=load.count_certified_before(connection, window_date),
+            journal=journal.read_journal(
+                connection, window, previous.window.last_hash if previous else FIRST_HASH
+            ),
             sums=load.load_sums(connection, window_date),
             before=self._computed_before(window_date),
             stored=load.load_computed(connection, window_date),

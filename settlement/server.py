@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
-import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Self
+from typing import Final
 
-import grpc
+import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from settlement.rpc.admission import Admission
-from settlement.rpc.service import SERVICE_NAME, SettlementService
+from settlement.rpc.admission import Admission, KeyBook
+from settlement.rpc.service import SERVICE_NAME, Lane, SettlementService
 from settlement.rpc.transport import SERVER_OPTIONS, ServerCertificate, bind
 from settlement.store.reads import DatabaseUnavailable, Reads
 
@@ -25,55 +26,60 @@ GRACE_SECONDS: Final = 5.0
 _log = logging.getLogger("settlement.server")
 
 
-class Server:
-    """The gRPC server; a context manager that stops it."""
+async def serve(
+    reads: Reads,
+    audience: str,
+    address: str,
+    certificate: ServerCertificate | None,
+    stop: asyncio.Event,
+    ready: Callable[[int], None],
+) -> None:
+    """Serves until `stop` is set, telling by the health service whether the database answers.
 
-    def __init__(
-        self, reads: Reads, audience: str, address: str, certificate: ServerCertificate | None
-    ) -> None:
-        """Binds the address. Raises CannotListen."""
-        self._reads = reads
-        self._health = health.HealthServicer()
-        self._server = grpc.server(
-            ThreadPoolExecutor(max_workers=WORKERS),
-            options=SERVER_OPTIONS,
-            maximum_concurrent_rpcs=MAX_WAITING_CALLS,
-        )
-        service = SettlementService(reads, Admission(audience, reads.key))
-        self._server.add_generic_rpc_handlers([service.handler()])
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+    `ready` is told the port once calls are answered. On a loop rather than with a thread for each call, so that
+    streams which nobody signed, of health and reflection, hold up no call that somebody did. Raises CannotListen.
+    """
+    with ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="read") as threads:
+        server = grpc.aio.server(options=SERVER_OPTIONS)
+        admission = Admission(audience, KeyBook(reads.keys).find)
+        service = SettlementService(reads, admission, Lane(threads, MAX_WAITING_CALLS))
+        server.add_generic_rpc_handlers((service.handler(),))
+        standing = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(standing, server)
         names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
-        bind(self._server, address, certificate)
-
-    def run(self, stop: threading.Event) -> None:
-        """Serves until `stop` is set, telling by the health service whether the database answers."""
-        while not stop.wait(PING_SECONDS):
-            self._tell_health()
-
-    def _tell_health(self) -> None:
-        state: int = health_pb2.HealthCheckResponse.SERVING
-        try:
-            self._reads.ping()
-        except DatabaseUnavailable as trouble:
-            _log.warning("the database does not answer: %s", trouble)
-            state = health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in ("", SERVICE_NAME):
-            self._health.set(name, state)
-
-    def __enter__(self) -> Self:
-        self._tell_health()
-        self._server.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._health.enter_graceful_shutdown()
-        self._server.stop(GRACE_SECONDS).wait()
+        reflection.enable_server_reflection(names, server)
+        port = bind(server, address, certificate)
+        await _tell_health(standing, reads)
+        await server.start()
+        ready(port)
+        while not await _is_set_within(stop, PING_SECONDS):
+            await _tell_health(standing, reads)
+        await standing.enter_graceful_shutdown()
+        await server.stop(GRACE_SECONDS)
 
 
-def stop_on_signals() -> threading.Event:
-    """An event that SIGTERM and SIGINT set. Only from the main thread."""
-    stop = threading.Event()
+async def _tell_health(standing: health.aio.HealthServicer, reads: Reads) -> None:
+    state: int = health_pb2.HealthCheckResponse.SERVING
+    try:
+        await asyncio.to_thread(reads.ping)
+    except DatabaseUnavailable as trouble:
+        _log.warning("the database does not answer: %s", trouble)
+        state = health_pb2.HealthCheckResponse.NOT_SERVING
+    for name in ("", SERVICE_NAME):
+        await standing.set(name, state)
+
+
+async def _is_set_within(stop: asyncio.Event, seconds: float) -> bool:
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
+def stop_on_signals() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set. Only on the main thread's loop."""
+    stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     return stop

@@ -70,6 +70,19 @@ CREATE TABLE exchange.posted_legs_v1 (window_date date, batch_sequence bigint, e
 CREATE TABLE exchange.posted_lines_v1 (window_date date, batch_sequence bigint, entry_index integer,
     line_number integer, kind text, payer_id text, payer_component text, payee_id text, payee_component text,
     micros bigint);
+CREATE TABLE exchange.chained_batches_v1 (sequence bigint, batch_id bigint, window_date date, entry_count integer,
+    digest bytea, hash bytea, decided_time timestamptz);
+CREATE TABLE exchange.chained_entries_v1 (batch_sequence bigint, window_date date, batch_id bigint,
+    entry_index integer, member_id bigint, partner_id integer, points bigint, rate_version integer,
+    event_time timestamptz, kind text, request_id text, store_id text, terminal_id text, reference text,
+    reason text, campaign_id text, channel text);
+CREATE TABLE exchange.chained_legs_v1 (batch_sequence bigint, window_date date, batch_id bigint,
+    entry_index integer, leg_number integer, member_id bigint, lot_sequence integer, issuer_id integer,
+    rate_version integer, points bigint, from_account text, to_account text);
+CREATE TABLE exchange.chained_lines_v1 (batch_sequence bigint, window_date date, batch_id bigint,
+    entry_index integer, line_number integer, member_id bigint, payer_id integer, payee_id integer,
+    micros bigint, payer_component text, payee_component text);
+CREATE TABLE exchange.chained_parties_v1 (party_number integer, party_id text);
 DO $$ BEGIN
     CREATE ROLE tongdui_settlement NOLOGIN;
 EXCEPTION WHEN duplicate_object THEN NULL;
@@ -80,8 +93,19 @@ GRANT SELECT ON ALL TABLES IN SCHEMA exchange TO tongdui_settlement;
 
 CLEAR = """
 TRUNCATE exchange.windows_v1, exchange.posted_entries_v1, exchange.posted_legs_v1, exchange.posted_lines_v1,
+    exchange.chained_batches_v1, exchange.chained_entries_v1, exchange.chained_legs_v1, exchange.chained_lines_v1,
     settlement.windows CASCADE
 """
+
+PARTIES = {"a": 1, "b": 2, "c": 3, "hub": 0, "POOL": -1, "OPERATOR": -2}
+"""The numbers that hashed rows have for parties."""
+
+HASHED = (
+    ("exchange.chained_entries_v1", 17, "entry_index"),
+    ("exchange.chained_legs_v1", 12, "entry_index, leg_number"),
+    ("exchange.chained_lines_v1", 11, "entry_index, line_number"),
+)
+"""The tables of a batch's digest, in order, with their number of columns and the order of their rows."""
 
 Line = tuple[str, str, str, str, int]
 Leg = tuple[str, str, str, int]
@@ -98,6 +122,7 @@ class PostedLedger:
     prefunded_micros: int = 10_000
     sequence: int = 0
     closed_through: int = 0
+    last_hash: bytes = bytes(32)
     last_day: date = DAY_1 - timedelta(days=1)
 
     @classmethod
@@ -142,6 +167,52 @@ class PostedLedger:
                 "INSERT INTO exchange.posted_lines_v1 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
                 [(*place, n, kind, *line) for n, line in enumerate(lines)],
             )
+            self._chain(cursor, day, (kind, PARTIES[partner], points, moment), legs, lines)
+
+    def _chain(
+        self,
+        cursor: psycopg.Cursor[Any],
+        day: date,
+        entry: tuple[str, int, int, datetime],
+        legs: list[Leg],
+        lines: list[Line],
+    ) -> None:
+        """The same entry as the chain has it, and its link, hashed as `docs/protocol.md` says."""
+        kind, partner, points, moment = entry
+        head = (self.sequence, day, self.sequence + 100, 0)
+        cursor.execute(
+            "INSERT INTO exchange.chained_entries_v1 VALUES"
+            " (%s, %s, %s, %s, 7, %s, %s, 1, %s, %s, %s, 's', 't', 'order', '', '', '')",
+            (*head, partner, points, moment, kind, f"r{self.sequence}"),
+        )
+        cursor.executemany(
+            "INSERT INTO exchange.chained_legs_v1 VALUES (%s, %s, %s, %s, %s, 7, 1, %s, 1, %s, %s, %s)",
+            [(*head, n, PARTIES[issuer], p, source, to) for n, (issuer, source, to, p) in enumerate(legs)],
+        )
+        cursor.executemany(
+            "INSERT INTO exchange.chained_lines_v1 VALUES (%s, %s, %s, %s, %s, 7, %s, %s, %s, %s, %s)",
+            [
+                (*head, n, PARTIES[payer], PARTIES[payee], micros, payer_component, payee_component)
+                for n, (payer, payer_component, payee, payee_component, micros) in enumerate(lines)
+            ],
+        )
+        digest = hashlib.sha256(b"".join(self._hashed(cursor, *it) for it in HASHED)).digest()
+        self.last_hash = hashlib.sha256(self.last_hash + digest).digest()
+        cursor.execute(
+            "INSERT INTO exchange.chained_batches_v1 VALUES (%s, %s, %s, 1, %s, %s, %s)",
+            (self.sequence, self.sequence + 100, day, digest, self.last_hash, moment),
+        )
+
+    def _hashed(self, cursor: psycopg.Cursor[Any], table: str, column_count: int, order: str) -> bytes:
+        found = cursor.execute(
+            "SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute"
+            " WHERE attrelid = %s::regclass AND attnum BETWEEN 3 AND %s",
+            (table, column_count),
+        ).fetchone()
+        assert found is not None
+        query = f"SELECT {found[0]} FROM {table} WHERE batch_sequence = {self.sequence} ORDER BY {order}"
+        with cursor.copy(f"COPY ({query}) TO STDOUT (FORMAT BINARY)".encode()) as copy:
+            return b"".join(bytes(part) for part in copy)[19:-2]
 
     def first_day_of_the_example(self) -> None:
         """E1 to E6 of the worked example."""
@@ -174,13 +245,19 @@ class PostedLedger:
             day,
             first,
             last,
-            hashlib.sha256(str(last).encode()).digest(),
+            self._hash_after(last),
             found[0],
             datetime.combine(day + timedelta(days=1), time(0, 1), UTC),
         )
         self.connection.execute("INSERT INTO exchange.windows_v1 VALUES (%s, %s, %s, %s, %s, %s)", row)
         self.closed_through, self.last_day = last, day
         return row
+
+    def _hash_after(self, sequence: int) -> bytes:
+        found = self.connection.execute(
+            "SELECT hash FROM exchange.chained_batches_v1 WHERE sequence = %s", (sequence,)
+        ).fetchone()
+        return bytes(found[0]) if found else bytes(32)
 
 
 def prepare(database_url: str) -> None:
@@ -194,6 +271,10 @@ def prepare(database_url: str) -> None:
         connection.cursor().executemany(
             "INSERT INTO exchange.partners_v1 VALUES (%s, %s)",
             [("a", "Bakery A"), ("b", "Café B"), ("c", "Cinema C")],
+        )
+        connection.cursor().executemany(
+            "INSERT INTO exchange.chained_parties_v1 VALUES (%s, %s)",
+            [(number, party_id) for party_id, number in PARTIES.items()],
         )
 
 

@@ -153,6 +153,8 @@ def certificate_view(certificate: StoredCertificate) -> RenderableType:
     window, ledger, rounding = content["window"], content["ledger"], content["rounding"]
     digits = ledger["minor_unit_digits"]
     facts = Table.grid(padding=(0, 2))
+    facts.add_column(no_wrap=True)
+    facts.add_column(overflow="fold")  # a hash that is cut says nothing
     for name, value in (
         ("hub", ledger["audience"]),
         ("batches", f"{window['first_sequence']:,} to {window['last_sequence']:,}"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import logging
 import sys
 from pathlib import Path
@@ -34,19 +35,26 @@ def keygen(session: Session, arguments: argparse.Namespace) -> None:
 
 def serve(session: Session, arguments: argparse.Namespace) -> None:  # noqa: ARG001 - as every command
     """Answers partners and finance until it is told to stop."""
-    # Loaded here, because no other command needs health and reflection.
-    from settlement.server import Server, stop_on_signals
-
     settings = session.settings
     chain, key = settings.get("tls_certificate_file"), settings.get("tls_key_file")
     if bool(chain) != bool(key):
         raise Misconfigured("--tls-certificate and --tls-key go together")
     certificate = ServerCertificate(Path(chain).read_bytes(), Path(key).read_bytes()) if chain else None
     address = settings.require("listen_address")
+    settings.require("audience")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    stop = stop_on_signals()
-    audience = settings.require("audience")
-    with open_reads(settings) as reads, Server(reads, audience, address, certificate) as server:
-        session.show({"listening": address}, lambda: f"listening on {address}")
+    asyncio.run(_serve(session, address, certificate))
+
+
+async def _serve(session: Session, address: str, certificate: ServerCertificate | None) -> None:
+    # Loaded here, because no other command needs health and reflection.
+    from settlement.server import serve, stop_on_signals
+
+    def ready(port: int) -> None:
+        content = {"listening": address, "port": port}
+        session.show(content, lambda: f"listening on {address}")
         sys.stdout.flush()
-        server.run(stop)
+
+    stop = stop_on_signals()
+    with open_reads(session.settings) as reads:
+        await serve(reads, session.settings.require("audience"), address, certificate, stop, ready)

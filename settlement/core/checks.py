@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from settlement.core.amounts import micros_per_minor
+from settlement.core.chain import HashedJournal, sums_differ
 from settlement.core.parties import POOL
 from settlement.core.points import IssuerPoints, points_into, points_out_of
 from settlement.core.rounding import ESCROW, rounding_bounds
@@ -48,6 +49,7 @@ class Case:
         previous: the window before; absent for the first.
         hub_windows_before, certified_before: closed windows the hub shows before this one, and how many of
             them settlement has certified.
+        journal: what hashing the window's rows again gave.
         sums: what the window posted.
         before: what stood before the window.
         stored: the result settlement has kept for this window.
@@ -60,6 +62,7 @@ class Case:
     previous: Previous | None
     hub_windows_before: int
     certified_before: int
+    journal: HashedJournal
     sums: WindowSums
     before: Computed
     stored: Computed
@@ -73,6 +76,12 @@ def run_checks(case: Case) -> tuple[Check, ...]:
 def failed(checks: Iterable[Check]) -> tuple[Check, ...]:
     """The checks that do not hold."""
     return tuple(check for check in checks if not check.holds)
+
+
+def fault_text(check: Check) -> str:
+    """A check's name, and where it says so what is wrong: `journal_hashed (batch 7 is missing)`."""
+    fault = dict(check.figures).get("fault", "none")
+    return check.name if fault == "none" else f"{check.name} ({fault})"
 
 
 def _hub_receipt(case: Case) -> Check:
@@ -123,6 +132,26 @@ def _chain_range(case: Case) -> Check:
             ("last_sequence", window.last_sequence),
             ("first_sequence_read", first),
             ("last_sequence_read", last),
+        ),
+    )
+
+
+def _journal_hashed(case: Case) -> Check:
+    journal = case.journal
+    fault = journal.fault or sums_differ(journal, case.sums)
+    entries, legs, lines = journal.row_counts
+    return Check(
+        "journal_hashed",
+        not fault,
+        "every entry, leg and line hashes to the chain that the hub signed, and they are what was settled",
+        (
+            ("batches", journal.batch_count),
+            ("entries", entries),
+            ("legs", legs),
+            ("lines", lines),
+            ("bad_batch", journal.bad_batch or "none"),
+            ("fault", fault or "none"),
+            ("last_hash", journal.last_hash.hex()),
         ),
     )
 
@@ -222,6 +251,7 @@ CHECKS: Final[tuple[Callable[[Case], Check], ...]] = (
     _windows_in_order,
     _entry_count,
     _chain_range,
+    _journal_hashed,
     _recomputed,
     _points_conserved,
     _points_stated,

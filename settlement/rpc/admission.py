@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from settlement.rpc.errors import CallError
 from settlement.rpc.keys import verifies
-from settlement.store.reads import KnownKey
+from settlement.store.reads import DatabaseUnavailable, KnownKey
 from tongdui.signing import SignatureMalformed, SignatureStale, SignedRequest, content_digest, parse_request
 
 ROLES_THAT_SEE_ALL: Final = frozenset({"operator", "finance_maker", "finance_checker", "auditor"})
 ROLE_PARTNER: Final = "partner"
+KEY_SECONDS: Final = 1.0
+"""For how long keys are believed: the longest a revoked key goes on, and the shortest between two reads."""
+
+
+class KeyBook:
+    """All registered keys, read at most once a second however many calls ask, and whatever ids they name."""
+
+    def __init__(
+        self,
+        read: Callable[[], Mapping[str, KnownKey]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`read` gives all keys by id; `clock` gives seconds."""
+        self._read = read
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._read_at = float("-inf")
+        self._keys: Mapping[str, KnownKey] | None = None
+
+    def find(self, key_id: str) -> KnownKey | None:
+        """A registered key in whatever state. Raises DatabaseUnavailable, and what `read` raises."""
+        with self._lock:
+            if self._clock() - self._read_at >= KEY_SECONDS:
+                # Forgotten first: a read that fails must neither leave old keys in use nor be tried by every call.
+                self._keys, self._read_at = None, self._clock()
+                self._keys = self._read()
+            if self._keys is None:
+                raise DatabaseUnavailable("the keys could not be read a moment ago")
+            return self._keys.get(key_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +67,7 @@ class Admission:
 
     Attributes:
         audience: the hub's name that requests must be signed for.
-        find_key: a registered key in whatever state, looked up anew for every call, so that a revoked key is
-            refused at once.
+        find_key: a registered key in whatever state, no older than `KEY_SECONDS`.
         now: Unix seconds.
     """
 

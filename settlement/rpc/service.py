@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from typing import Final, TypeVar
 
 import grpc
+import grpc.aio
 from google.protobuf.message import DecodeError, Message
 from google.type.date_pb2 import Date
 
@@ -32,7 +36,29 @@ _STATES: Final = {
 _log = logging.getLogger("settlement.rpc")
 
 T = TypeVar("T", bound=Message)
-Handler = Callable[[bytes, grpc.ServicerContext], bytes]
+Metadata = tuple[tuple[str, str | bytes], ...]
+Context = grpc.aio.ServicerContext[bytes, bytes]
+
+
+class Lane:
+    """Threads for the calls' reads, and a bound on how many calls wait for one."""
+
+    def __init__(self, threads: ThreadPoolExecutor, most_calls: int) -> None:
+        """`most_calls` running and waiting."""
+        self._threads = threads
+        self._free = most_calls
+
+    async def run(self, work: Callable[[], bytes]) -> bytes:
+        """What `work` gives, done in a thread. Raises CallError at once where too many wait already."""
+        if self._free == 0:
+            raise unavailable()
+        self._free -= 1
+        done = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        done.add_done_callback(self._give_back)  # with the thread's end, which a caller may not wait for
+        return await done
+
+    def _give_back(self, _: Awaitable[bytes]) -> None:
+        self._free += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +67,7 @@ class SettlementService:
 
     reads: Reads
     admission: Admission
+    lane: Lane
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a gRPC server takes."""
@@ -64,7 +91,8 @@ class SettlementService:
             answer.settlements.add(
                 window_date=_to_date(day.window.window_date),
                 state=_STATES[day.state],
-                payable_minor=day.payable_minor,
+                # Every party's figures together tell a partner of its competitors.
+                payable_minor=day.payable_minor if caller.sees_all else 0,
             )
         if len(days) > size:
             answer.next_page_token = days[size - 1].window.window_date.isoformat()
@@ -94,8 +122,9 @@ class SettlementService:
         )
 
     def get_certificate(self, caller: Caller, body: bytes) -> Message:
-        """The certificate, byte for byte."""
-        _require_role(caller)
+        """The certificate, byte for byte. It states every party's figures, so no partner reads it."""
+        if not caller.sees_all:
+            raise CallError("ROLE_REQUIRED")
         request = _parsed(wire.GetCertificateRequest, body)
         window_date = _from_date(request.window_date, request.HasField("window_date"))
         certificate = self.reads.certificate(window_date)
@@ -108,10 +137,13 @@ class SettlementService:
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
         path = f"/{SERVICE_NAME}/{name}"
 
-        def handle(body: bytes, context: grpc.ServicerContext) -> bytes:
+        def read(metadata: Metadata, body: bytes) -> bytes:
+            return answer(self.admission.admit(path, metadata, body), body).SerializeToString()
+
+        async def handle(body: bytes, context: Context) -> bytes:
+            metadata: Metadata = tuple(context.invocation_metadata() or ())
             try:
-                caller = self.admission.admit(path, context.invocation_metadata(), body)
-                return answer(caller, body).SerializeToString()
+                return await self.lane.run(partial(read, metadata, body))
             except CallError as error:
                 problem = error
             except DatabaseUnavailable:
@@ -120,15 +152,16 @@ class SettlementService:
             except Exception:  # noqa: BLE001 - gRPC would send the exception's text to the caller
                 problem, incident_id = internal()
                 _log.exception("%s: incident %s", name, incident_id)
-            return _refuse(context, problem)
+            await _refuse(context, problem)
+            raise AssertionError("abort raises")
 
         # No serialisers: bytes in, bytes out.
         return grpc.unary_unary_rpc_method_handler(handle)
 
 
-def _refuse(context: grpc.ServicerContext, problem: CallError) -> bytes:
+async def _refuse(context: Context, problem: CallError) -> None:
     context.set_trailing_metadata((("grpc-status-details-bin", problem.status.SerializeToString()),))
-    context.abort(problem.code, problem.status.message)
+    await context.abort(problem.code, problem.status.message)
 
 
 def _require_role(caller: Caller) -> None:

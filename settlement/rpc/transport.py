@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 from dataclasses import dataclass
 
 import grpc
+import grpc.aio
 
 OPTIONS: tuple[tuple[str, int], ...] = (
     # A retry inside gRPC would send an old signature again, and a DNS record could switch it on.
@@ -33,15 +33,6 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
 
 _ONE_MACHINE_NAMES = ("localhost", "ip6-localhost")
 _UNIX_SCHEMES = ("unix:", "unix-abstract:")
-
-
-def require_tls_1_3() -> None:
-    """Lets this whole process speak TLS 1.3 only. Call it before the first channel or server is opened.
-
-    gRPC for Python has no setting for a lowest version, but it reads the TLS 1.2 cipher suites from the
-    environment; the one named here needs a pre-shared key that nobody has, so TLS 1.2 cannot be agreed on.
-    """
-    os.environ.setdefault("GRPC_SSL_CIPHER_SUITES", "ECDHE-PSK-AES128-CBC-SHA")
 
 
 def open_channel(address: str, root_certificates: bytes | None) -> grpc.Channel:
@@ -93,7 +84,7 @@ class ServerCertificate:
     private_key: bytes
 
 
-def bind(server: grpc.Server, address: str, certificate: ServerCertificate | None) -> int:
+def bind(server: grpc.aio.Server | grpc.Server, address: str, certificate: ServerCertificate | None) -> int:
     """Lets a server listen at an address; without a certificate only where this machine alone can connect.
 
     Returns the port, which matters where port 0 asked for a free one. Raises CannotListen.

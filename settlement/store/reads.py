@@ -16,7 +16,7 @@ from settlement.core.rounding import StatementLine
 from settlement.core.run_state import WindowState
 from settlement.core.statement import Statement, party_statement, statements
 from settlement.core.window import ClosedWindow, Ledger
-from settlement.store import feed, tables
+from settlement.store import feed, tables, views
 from settlement.store.load import (
     StoredCertificate,
     load_certificate,
@@ -121,11 +121,11 @@ class Reads:
             rows = connection.execute(statement).all()
         return [SettledDay(*_window_and_state(row), int(row.payable)) for row in rows]
 
-    def key(self, key_id: str) -> KnownKey | None:
-        """A registered key, in whatever state."""
-        columns = feed.keys_v1.c
+    def keys(self) -> dict[str, KnownKey]:
+        """Every registered key by its id, in whatever state."""
+        columns = views.keys_v1.c
         with self._snapshot() as connection:
-            row = connection.execute(
+            rows = connection.execute(
                 select(
                     columns.key_id,
                     columns.owner,
@@ -134,19 +134,20 @@ class Reads:
                     columns.state,
                     columns.valid_from,
                     columns.valid_until,
-                ).where(columns.key_id == key_id)
-            ).one_or_none()
-        if row is None:
-            return None
-        return KnownKey(
-            key_id=row.key_id,
-            owner=row.owner,
-            public_key=bytes(row.public_key),
-            roles=frozenset(row.roles),
-            state=row.state,
-            valid_from=row.valid_from,
-            valid_until=row.valid_until,
-        )
+                )
+            ).all()
+        return {
+            row.key_id: KnownKey(
+                key_id=row.key_id,
+                owner=row.owner,
+                public_key=bytes(row.public_key),
+                roles=frozenset(row.roles),
+                state=row.state,
+                valid_from=row.valid_from,
+                valid_until=row.valid_until,
+            )
+            for row in rows
+        }
 
     def ping(self) -> None:
         """Returns where the database answers. Raises DatabaseUnavailable."""
@@ -169,7 +170,7 @@ def _window_and_state(row: object) -> tuple[ClosedWindow, WindowState]:
 
 
 def _display_names(connection: Connection) -> dict[str, str]:
-    columns = feed.partners_v1.c
+    columns = views.partners_v1.c
     rows = connection.execute(select(columns.partner_id, columns.display_name))
     return {row.partner_id: row.display_name for row in rows}
 

@@ -16,6 +16,7 @@ from settlement.core.certificate import (
     signed_text,
     split_document,
 )
+from settlement.core.chain import HashedJournal
 from settlement.core.checks import CHECKS, Case, Previous, failed, run_checks
 from settlement.core.netting import Flow, Pair
 from settlement.core.parties import OPERATOR, POOL
@@ -48,6 +49,20 @@ WINDOW = ClosedWindow(date(2026, 1, 1), 1, 3, bytes(range(32)), 3, datetime(2026
 RECEIPT = HubReceipt(
     "/p.S/M", b"request", (("signature", "td=:x:"),), b"response", (("signature", "hub=:y:"),)
 )
+JOURNAL = HashedJournal(
+    fault="",
+    bad_batch=0,
+    last_hash=WINDOW.last_hash,
+    batch_count=3,
+    row_counts=(3, 3, 4),
+    points_stated={("burn",): (5, 1), ("earn",): (15, 2)},
+    points_moved={("A", "open", "burned"): (5, 1), ("A", "issued", "open"): (15, 2)},
+    micros_owed={
+        ("A", "ISSUE_FUNDING", POOL, "ISSUE_FUNDING"): (150_000, 2),
+        (POOL, "BURN_FUNDING", "B", "BURN_REIMBURSE"): (47_500, 1),
+        (POOL, "BURN_FUNDING", OPERATOR, "SPREAD"): (2_500, 1),
+    },
+)
 SOUND = Case(
     ledger=LEDGER,
     window=WINDOW,
@@ -56,6 +71,7 @@ SOUND = Case(
     previous=None,
     hub_windows_before=0,
     certified_before=0,
+    journal=JOURNAL,
     sums=SUMS,
     before=NOTHING_YET,
     stored=compute(NOTHING_YET, SUMS, 10_000),
@@ -116,6 +132,26 @@ BROKEN: dict[str, tuple[str, Callable[[Case], Case]]] = {
     "a gap after the window before": (
         "chain_range",
         lambda case: replace(case, previous=Previous(replace(EARLIER, last_sequence=4), "aa")),
+    ),
+    "a batch whose rows hash otherwise": (
+        "journal_hashed",
+        lambda case: replace(case, journal=replace(JOURNAL, fault="batch 2 ...", bad_batch=2)),
+    ),
+    "a line that was settled otherwise than it is hashed": (
+        "journal_hashed",
+        lambda case: with_sums(
+            case, replace(SUMS, flows=(replace(SUMS.flows[0], exact_micros=150_001), *SUMS.flows[1:]))
+        ),
+    ),
+    "a leg that was settled otherwise than it is hashed": (
+        "journal_hashed",
+        lambda case: with_sums(case, replace(SUMS, legs=(replace(SUMS.legs[0], points=4), SUMS.legs[1]))),
+    ),
+    "an entry that was settled otherwise than it is hashed": (
+        "journal_hashed",
+        lambda case: with_sums(
+            case, replace(SUMS, entries=(replace(SUMS.entries[0], points=6), SUMS.entries[1]))
+        ),
     ),
     "a changed exact amount": ("recomputed", lambda case: with_line(case, FUNDING, exact_micros=-150_001)),
     "other points before the window": (

@@ -6,24 +6,34 @@ import io
 import json
 import os
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from google.type.date_pb2 import Date
 from nacl.signing import VerifyKey
+from rich.console import Console
 
 from settlement.__main__ import main
+from settlement.command_line.screen import certificate_view
 from settlement.core.certificate import split_document
 from settlement.rpc.keys import PrivateKey, save_private_key
 from settlement.settings import SETTINGS
 from settlement.store.engine import exclusive_run, open_engine
+from settlement.store.load import load_certificate
 from tests.conftest import Databases
 from tests.settlement_hub import (
     AUDIENCE,
@@ -153,7 +163,7 @@ def test_the_run_shows_a_table_in_which_nets_are_zero(
 
     row = next(line for line in capsys.readouterr().out.splitlines() if "2026-01-01" in line)
     cells = [cell.strip() for cell in row.strip("│").split("│")]
-    assert cells[:6] == ["2026-01-01", "6", "158.10", "0.00", "0.00", "11 true"]
+    assert cells[:6] == ["2026-01-01", "6", "158.10", "0.00", "0.00", "12 true"]
 
 
 def test_statements_show_all_parties_and_a_total_of_zero(
@@ -309,6 +319,26 @@ def test_a_certificate_reads_well_on_screen(office: Office, capsys: pytest.Captu
     assert "FALSE" not in shown
 
 
+def test_hashes_are_folded_not_cut_on_a_narrow_screen(
+    office: Office, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["run", "--date", "2026-01-01", "--json"])
+    document = json.loads(capsys.readouterr().out)["days"][0]["certificate_sha256"]
+    engine = open_engine(office.url)
+    with engine.connect() as connection:
+        certificate = load_certificate(connection, DAY_1)
+    engine.dispose()
+    assert certificate is not None
+    screen = Console(width=80, file=io.StringIO(), force_terminal=False)
+
+    screen.print(certificate_view(certificate))
+
+    assert isinstance(screen.file, io.StringIO)
+    shown = "".join(screen.file.getvalue().split())
+    assert document in shown
+    assert office.ledger.last_hash.hex() in shown
+
+
 def complaint(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err
 
@@ -327,7 +357,26 @@ def test_a_failed_check_is_shown_and_nothing_is_signed(
     assert "FALSE" in captured.out
     assert main(["certify", "--date", "2026-01-01", "--json"]) == 1
     checks = {check["name"]: check["holds"] for check in json.loads(capsys.readouterr().out)["checks"]}
-    assert [name for name, holds in checks.items() if not holds] == ["escrow_proof"]
+    assert [name for name, holds in checks.items() if not holds] == ["journal_hashed", "escrow_proof"]
+    assert main(["certificate", "--date", "2026-01-01"]) == 3
+
+
+def test_a_payee_changed_after_the_window_closed_is_exit_code_1_and_its_batch_is_named(
+    office: Office, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["close", "--date", "2026-01-01"]) == 0
+    for table, payee in (("chained_lines_v1", "payee_id = 3"), ("posted_lines_v1", "payee_id = 'c'")):
+        office.ledger.connection.execute(
+            f"UPDATE exchange.{table} SET {payee} WHERE batch_sequence = 4 AND line_number = 0".encode()
+        )
+    assert main(["net", "--date", "2026-01-01"]) == 0
+    capsys.readouterr()
+
+    assert main(["certify", "--date", "2026-01-01"]) == 1
+
+    captured = capsys.readouterr()
+    assert "journal_hashed (batch 4 its rows do not hash to its digest)" in captured.err
+    assert "bad batch 4" in captured.out
     assert main(["certificate", "--date", "2026-01-01"]) == 3
 
 
@@ -532,3 +581,60 @@ def test_serve_answers_until_it_is_told_to_stop(office: Office) -> None:
 
     assert b"listening" in shown
     assert code == 0
+
+
+@pytest.fixture
+def tls_files(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 and its key, PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "settlement.example")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=5))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    files = tmp_path / "tls.pem", tmp_path / "tls-key.pem"
+    files[0].write_bytes(certificate.public_bytes(Encoding.PEM))
+    files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return files
+
+
+def agreed_version(port: int, version: ssl.TLSVersion) -> str | None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    context.minimum_version = context.maximum_version = version
+    with (
+        socket.create_connection(("127.0.0.1", port), 5) as plain,
+        context.wrap_socket(plain) as secure,
+    ):
+        return secure.version()
+
+
+def test_serve_speaks_tls_1_3_only(office: Office, tls_files: tuple[Path, Path]) -> None:
+    certificate, key = map(str, tls_files)
+    command = [sys.executable, "-m", "settlement", "serve", "--listen", "127.0.0.1:0", "--json"]
+    # The variable is this process's too, where settlement is imported; the program has to set it by itself.
+    environment = {name: value for name, value in os.environ.items() if name != "GRPC_SSL_CIPHER_SUITES"}
+    process = subprocess.Popen(
+        [*command, "--tls-certificate", certificate, "--tls-key", key],
+        stdout=subprocess.PIPE,
+        env=environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    try:
+        assert process.stdout is not None
+        shown = b"".join(process.stdout.readline() for _ in range(4))
+        port = json.loads(shown)["port"]
+
+        assert agreed_version(port, ssl.TLSVersion.TLSv1_3) == "TLSv1.3"
+        with pytest.raises(ssl.SSLError):
+            agreed_version(port, ssl.TLSVersion.TLSv1_2)
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)

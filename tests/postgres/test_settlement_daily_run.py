@@ -22,7 +22,7 @@ from settlement.core.window import HubReceipt, ReceiptInvalid
 from settlement.daily_run import ChecksFailed, DailyRun, ResultDiffers
 from settlement.rpc.keys import HubKeys, PrivateKey, verifies
 from settlement.rpc.receipts import verify_close
-from settlement.store import feed
+from settlement.store import feed, journal
 from settlement.store.engine import AnotherRun, exclusive_run, open_engine
 from settlement.store.load import StoredCertificate
 from tests.conftest import Databases
@@ -264,6 +264,22 @@ DAMAGE_BEFORE_NET = {
     " WHERE batch_sequence = 1 AND payee_id = 'POOL'",
     "hub_receipt": "UPDATE exchange.windows_v1 SET entry_count = entry_count + 1",
 }
+ONE_LINE = "WHERE batch_sequence = 4 AND line_number = 0"
+DAMAGE_TO_THE_JOURNAL = {
+    "a payee": f"UPDATE exchange.chained_lines_v1 SET payee_id = 3 {ONE_LINE}",
+    "an amount": f"UPDATE exchange.chained_lines_v1 SET micros = micros + 1 {ONE_LINE}",
+    "a line gone": f"DELETE FROM exchange.chained_lines_v1 {ONE_LINE}",
+    "a line more": "INSERT INTO exchange.chained_lines_v1 SELECT batch_sequence, window_date, batch_id, entry_index,"
+    " 9, member_id, payer_id, payee_id, micros, payer_component, payee_component"
+    f" FROM exchange.chained_lines_v1 {ONE_LINE}",
+    "points of a leg": "UPDATE exchange.chained_legs_v1 SET points = points + 1 WHERE batch_sequence = 4",
+    "an entry's reference": "UPDATE exchange.chained_entries_v1 SET reference = 'x' WHERE batch_sequence = 4",
+    "a digest": "UPDATE exchange.chained_batches_v1 SET digest = sha256(digest) WHERE sequence = 4",
+    "a hash": "UPDATE exchange.chained_batches_v1 SET hash = sha256(hash) WHERE sequence = 4",
+    "a day": "UPDATE exchange.chained_batches_v1 SET window_date = '2026-01-02' WHERE sequence = 4",
+    "a count": "UPDATE exchange.chained_batches_v1 SET entry_count = 2 WHERE sequence = 4",
+    "a batch gone": "DELETE FROM exchange.chained_batches_v1 WHERE sequence = 4",
+}
 DAMAGE_AFTER_NET = {
     "recomputed": "UPDATE settlement.statement_lines SET exact_micros = exact_micros + 1"
     " WHERE party_id = 'a' AND component = 'ISSUE_FEE'",
@@ -301,6 +317,65 @@ def test_a_window_with_anything_wrong_is_not_signed(
     assert name in [check.name for check in failed(failure.value.checks)]
     assert ledger.connection.execute("SELECT count(*) FROM settlement.certificates").fetchone() == (0,)
     assert ledger.connection.execute("SELECT state FROM settlement.windows").fetchone() == ("COMPUTED",)
+
+
+@pytest.mark.parametrize("what", DAMAGE_TO_THE_JOURNAL)
+def test_a_row_that_is_not_as_it_was_hashed_is_found_and_its_batch_named(
+    ledger: PostedLedger, engine: Engine, what: str
+) -> None:
+    ledger.first_day_of_the_example()
+
+    with daily_run(engine) as run:
+        run.close(DAY_1, PeerHub(ledger), VERIFY)
+        run.net(DAY_1)
+        change_one_row(ledger, DAMAGE_TO_THE_JOURNAL[what])
+        with pytest.raises(ChecksFailed, match="journal_hashed \\(batch 4 ") as failure:
+            run.certify(DAY_1, SIGNER, VERIFY)
+
+    (check,) = failed(failure.value.checks)
+    assert dict(check.figures)["bad_batch"] == 4
+
+
+def test_a_chain_rewritten_to_its_end_is_not_the_one_the_hub_signed(
+    ledger: PostedLedger, engine: Engine, url: str
+) -> None:
+    ledger.first_day_of_the_example()
+    with daily_run(engine) as run:
+        run.close(DAY_1, PeerHub(ledger), VERIFY)
+    ledger.connection.execute(
+        "TRUNCATE exchange.posted_entries_v1, exchange.posted_legs_v1, exchange.posted_lines_v1,"
+        " exchange.chained_batches_v1, exchange.chained_entries_v1, exchange.chained_legs_v1,"
+        " exchange.chained_lines_v1"
+    )
+    forged = PostedLedger(ledger.connection)
+    for points in (10_000, 4_000, 1_500):
+        forged.earn(DAY_1, "a", points)
+    forged.burn(DAY_1, "c", "a", 3_333)  # b in the journal that was signed
+    forged.burn(DAY_1, "b", "a", 700)
+    forged.earn(DAY_1, "b", 16)
+
+    with daily_run(engine) as run:
+        run.net(DAY_1)
+        with pytest.raises(ChecksFailed, match="another hash than the hub signed") as failure:
+            run.certify(DAY_1, SIGNER, VERIFY)
+
+    assert [check.name for check in failed(failure.value.checks)] == ["journal_hashed"]
+
+
+@pytest.mark.parametrize("in_hand", [("BATCHES_IN_HAND", 1), ("ENTRIES_IN_HAND", 4)])
+def test_a_window_longer_than_what_is_held_in_hand_hashes_to_the_same(
+    ledger: PostedLedger, engine: Engine, monkeypatch: pytest.MonkeyPatch, in_hand: tuple[str, int]
+) -> None:
+    ledger.first_day_of_the_example()
+    with daily_run(engine) as run:
+        (whole,) = settle(run, PeerHub(ledger), DAY_1)
+
+        monkeypatch.setattr(journal, *in_hand)
+        again, _ = run.certify(DAY_1, SIGNER, VERIFY)
+
+    assert again == whole
+    (check,) = [it for it in content(whole)["checks"] if it["name"] == "journal_hashed"]
+    assert (check["figures"]["entries"], check["figures"]["legs"], check["figures"]["lines"]) == (6, 6, 12)
 
 
 def test_a_journal_that_changed_after_it_was_settled_is_found(ledger: PostedLedger, engine: Engine) -> None:

@@ -1,10 +1,11 @@
 """The service over a real connection: who sees what, what a bad request is told, and that nothing leaks."""
 
+import asyncio
 import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -26,7 +27,7 @@ from settlement.daily_run import DailyRun
 from settlement.rpc.keys import PrivateKey
 from settlement.rpc.receipts import verify_close
 from settlement.rpc.service import SERVICE_NAME
-from settlement.server import Server
+from settlement.server import serve
 from settlement.store import feed
 from settlement.store.engine import exclusive_run, migrate, open_engine
 from settlement.store.reads import Reads
@@ -72,6 +73,26 @@ class Service:
         return self.send(method, body, self.signed(key, method, body, **changes))
 
 
+@contextlib.contextmanager
+def serving(engine: Engine, address: str) -> Iterator[None]:
+    started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        reads = Reads(engine)
+        await serve(reads, AUDIENCE, address, None, stop, lambda _: started.set_result((loop, stop)))
+
+    with ThreadPoolExecutor(max_workers=1) as threads:
+        done = threads.submit(asyncio.run, run())
+        loop, stop = started.result(timeout=10)
+        try:
+            yield
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            done.result(timeout=20)
+
+
 @pytest.fixture(scope="module")
 def service(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with databases.fresh() as url:
@@ -84,7 +105,7 @@ def service(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> I
         settle(engine, ledger)
         ledger.connection.close()
         address = f"unix:{tmp_path_factory.mktemp('settlement') / 's.sock'}"
-        with Server(Reads(engine), AUDIENCE, address, None), grpc.insecure_channel(address) as channel:
+        with serving(engine, address), grpc.insecure_channel(address) as channel:
             yield Service(address, channel)
         engine.dispose()
 
@@ -184,16 +205,23 @@ def test_a_statement_that_is_not_there_is_unknown(service: Service) -> None:
         assert (code, info.reason) == (grpc.StatusCode.NOT_FOUND, "SETTLEMENT_UNKNOWN")
 
 
-def test_every_partner_sees_every_certificate_byte_for_byte(service: Service) -> None:
+def test_an_auditor_reads_a_certificate_byte_for_byte(service: Service) -> None:
     request = wire.GetCertificateRequest(window_date=to_date(DAY_1))
 
-    documents = {
-        wire.GetCertificateResponse.FromString(service.call(key, "GetCertificate", request)).certificate
-        for key in (PARTNER_A, PARTNER_B, AUDITOR)
-    }
+    answer = wire.GetCertificateResponse.FromString(service.call(AUDITOR, "GetCertificate", request))
 
-    (document,) = documents
-    assert split_document(document)[1]["key_id"] == AUDITOR.key_id
+    assert split_document(answer.certificate)[1]["key_id"] == AUDITOR.key_id
+
+
+@pytest.mark.parametrize("day", [DAY_1, DAY_3, date(2020, 1, 1)])
+def test_a_certificate_states_every_partys_figures_so_no_partner_reads_it(
+    service: Service, day: date
+) -> None:
+    request = wire.GetCertificateRequest(window_date=to_date(day))
+
+    code, info, _ = refusal(lambda: service.call(PARTNER_A, "GetCertificate", request))
+
+    assert (code, info.reason) == (grpc.StatusCode.PERMISSION_DENIED, "ROLE_REQUIRED")
 
 
 def test_a_certificate_that_is_not_there_is_unknown(service: Service) -> None:
@@ -204,20 +232,31 @@ def test_a_certificate_that_is_not_there_is_unknown(service: Service) -> None:
     assert (code, info.reason) == (grpc.StatusCode.NOT_FOUND, "SETTLEMENT_UNKNOWN")
 
 
-def test_settlements_are_listed_newest_first_page_by_page(service: Service) -> None:
-    shown, token = [], ""
+def listed(service: Service, key: PrivateKey) -> list[tuple[int, int, int]]:
+    shown: list[tuple[int, int, int]] = []
+    token = ""
     while True:
         request = wire.ListSettlementsRequest(page_size=2, page_token=token)
-        page = wire.ListSettlementsResponse.FromString(service.call(PARTNER_A, "ListSettlements", request))
+        page = wire.ListSettlementsResponse.FromString(service.call(key, "ListSettlements", request))
         shown += [(row.window_date.day, row.state, row.payable_minor) for row in page.settlements]
         token = page.next_page_token
         if not token:
-            break
+            return shown
 
-    assert shown == [
+
+def test_settlements_are_listed_newest_first_page_by_page(service: Service) -> None:
+    assert listed(service, AUDITOR) == [
         (3, wire.Settlement.STATE_CLOSED, 0),
         (2, wire.Settlement.STATE_CERTIFIED, 102),
         (1, wire.Settlement.STATE_CERTIFIED, 15_810),
+    ]
+
+
+def test_a_partner_sees_the_days_but_not_what_all_partners_pay(service: Service) -> None:
+    assert listed(service, PARTNER_A) == [
+        (3, wire.Settlement.STATE_CLOSED, 0),
+        (2, wire.Settlement.STATE_CERTIFIED, 0),
+        (1, wire.Settlement.STATE_CERTIFIED, 0),
     ]
 
 
@@ -314,6 +353,29 @@ def test_health_and_reflection_answer_without_a_signature(service: Service) -> N
     assert SERVICE_NAME in [one.name for one in listed.list_services_response.service]
 
 
+def test_streams_that_nobody_signed_hold_up_no_call(service: Service) -> None:
+    with grpc.insecure_channel(service.address) as strangers:
+        health: Any = health_pb2_grpc.HealthStub(strangers)
+        reflection: Any = reflection_pb2_grpc.ServerReflectionStub(strangers)
+        over = threading.Event()
+
+        def questions() -> Iterator[reflection_pb2.ServerReflectionRequest]:
+            yield reflection_pb2.ServerReflectionRequest(list_services="")
+            over.wait(30)  # and the stream stays open
+
+        streams = [reflection.ServerReflectionInfo(questions(), timeout=30) for _ in range(40)]
+        streams += [health.Watch(health_pb2.HealthCheckRequest(), timeout=30) for _ in range(40)]
+        for stream in streams:
+            next(stream)
+
+        answer = service.call(PARTNER_B, "GetStatement", statement_of(""))
+
+        over.set()
+        for stream in streams:
+            stream.cancel()
+    assert wire.GetStatementResponse.FromString(answer).net_minor == 3_815
+
+
 def called_at(address: str, channel: grpc.Channel) -> Callable[[], object]:
     return partial(Service(address, channel).call, PARTNER_B, "GetStatement", statement_of(""))
 
@@ -324,7 +386,7 @@ def test_a_defect_is_an_incident_id_and_nothing_else(databases: Databases, tmp_p
         migrate(url)
         engine = open_engine(url)  # no hub has made its views here
 
-        with Server(Reads(engine), AUDIENCE, address, None), grpc.insecure_channel(address) as channel:
+        with serving(engine, address), grpc.insecure_channel(address) as channel:
             code, info, status = refusal(called_at(address, channel))
         engine.dispose()
 
@@ -338,18 +400,14 @@ def test_a_database_that_goes_away_makes_the_service_unavailable(
     databases: Databases, tmp_path: Path
 ) -> None:
     address = f"unix:{tmp_path / 's.sock'}"
-    stop = threading.Event()
     with contextlib.ExitStack() as database:
         url = database.enter_context(databases.fresh())
         migrate(url)
         engine = open_engine(url)
-        with Server(Reads(engine), AUDIENCE, address, None) as server:
+        with serving(engine, address), grpc.insecure_channel(address) as channel:
             database.close()
-            with ThreadPoolExecutor(max_workers=1) as threads, grpc.insecure_channel(address) as channel:
-                threads.submit(server.run, stop)
-                code, info, status = refusal(called_at(address, channel))
-                state = health_state_once_it_changes(channel)
-                stop.set()
+            code, info, status = refusal(called_at(address, channel))
+            state = health_state_once_it_changes(channel)
         engine.dispose()
 
     assert (code, info.reason) == (grpc.StatusCode.UNAVAILABLE, "HUB_UNAVAILABLE")

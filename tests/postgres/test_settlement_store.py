@@ -6,12 +6,12 @@ from contextlib import contextmanager
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, Engine, MetaData, create_engine, text
+from sqlalchemy import Connection, Engine, MetaData, text
 
 from exchange.store import engine as hub
 from settlement.core.netting import Flow
 from settlement.core.window import WindowSums
-from settlement.store import feed, tables
+from settlement.store import feed, tables, views
 from settlement.store.engine import libpq_conninfo, migrate, open_engine
 from tests.conftest import Databases
 from tests.settlement_hub import DAY_1, DAY_2, PostedLedger, prepare
@@ -30,7 +30,7 @@ def connected(engine: Engine) -> Iterator[Connection]:
 
 def owner_engine(database_url: str) -> Engine:
     """An engine that is not bound to settlement's role, to see the whole catalogue."""
-    return create_engine(hub.engine_url(database_url))
+    return hub.open_engine(database_url, role=None)
 
 
 def catalogue(connection: Connection, schema: str) -> Columns:
@@ -63,7 +63,7 @@ def test_the_hubs_views_have_the_columns_settlement_declares(database_url: str) 
 
     with connected(owner_engine(database_url)) as connection:
         shown = catalogue(connection, "exchange")
-        wanted = declared(feed.views, connection)
+        wanted = declared(views.metadata, connection)
 
     assert {name: shown.get(name) for name in wanted} == wanted
 
@@ -73,19 +73,19 @@ def test_settlements_role_can_read_every_view_of_the_hub(database_url: str) -> N
 
     with connected(open_engine(database_url)) as connection:
         counts = [
-            connection.execute(text(f"SELECT count(*) FROM {t}")).scalar_one() for t in feed.views.tables
+            connection.execute(text(f"SELECT count(*) FROM {t}")).scalar_one() for t in views.metadata.tables
         ]
         with pytest.raises(feed.LedgerMissing):
             feed.read_ledger(connection)
 
-    assert len(counts) == 7
+    assert len(counts) == 12
 
 
 def test_the_tables_that_stand_in_for_the_views_have_their_columns(database_url: str) -> None:
     prepare(database_url)
 
     with connected(owner_engine(database_url)) as connection:
-        assert catalogue(connection, "exchange") == declared(feed.views, connection)
+        assert catalogue(connection, "exchange") == declared(views.metadata, connection)
 
 
 def test_migrations_make_the_tables_that_are_declared(database_url: str) -> None:

@@ -332,6 +332,37 @@ CREATE VIEW exchange.posted_lines_v1 AS
     LEFT JOIN exchange.entries USING (batch_id, entry_index, member_id)
     LEFT JOIN exchange.partners AS payers ON payers.partner_id = lines.payer_id
     LEFT JOIN exchange.partners AS payees ON payees.partner_id = lines.payee_id;
+
+-- The journal as its chain hashes it: each row's hashed columns in the hashed order (docs/protocol.md), after two
+-- that are not hashed.
+CREATE VIEW exchange.chained_batches_v1 AS
+    SELECT sequence, batch_id, window_date, entry_count, digest, hash, decided_time FROM exchange.batches;
+
+CREATE VIEW exchange.chained_entries_v1 AS
+    SELECT batches.sequence AS batch_sequence, batches.window_date, entries.batch_id, entries.entry_index,
+        entries.member_id, entries.partner_id, entries.points, entries.rate_version, entries.event_time,
+        entries.kind, entries.request_id, entries.store_id, entries.terminal_id, entries.reference,
+        entries.reason, entries.campaign_id, entries.channel
+    FROM exchange.entries
+    JOIN exchange.batches USING (batch_id);
+
+CREATE VIEW exchange.chained_legs_v1 AS
+    SELECT batches.sequence AS batch_sequence, batches.window_date, legs.batch_id, legs.entry_index,
+        legs.leg_number, legs.member_id, legs.lot_sequence, legs.issuer_id, legs.rate_version, legs.points,
+        legs.from_account, legs.to_account
+    FROM exchange.legs
+    JOIN exchange.batches USING (batch_id);
+
+CREATE VIEW exchange.chained_lines_v1 AS
+    SELECT batches.sequence AS batch_sequence, batches.window_date, lines.batch_id, lines.entry_index,
+        lines.line_number, lines.member_id, lines.payer_id, lines.payee_id, lines.micros,
+        lines.payer_component, lines.payee_component
+    FROM exchange.lines
+    JOIN exchange.batches USING (batch_id);
+
+-- Hashed rows number their parties; here are their names.
+CREATE VIEW exchange.chained_parties_v1 AS
+    SELECT partner_id AS party_number, code AS party_id FROM exchange.partners;
 """
 
 # The journal and the decisions are append-only by grant: the hub's role can't rewrite what it decided.
@@ -351,11 +382,17 @@ GRANT SELECT ON ALL TABLES IN SCHEMA exchange TO tongdui_hub;
 GRANT INSERT ON exchange.requests, exchange.entries, exchange.legs, exchange.lines, exchange.batches,
     exchange.calls, exchange.windows, exchange.wallets, exchange.lots, exchange.links, exchange.aliases,
     exchange.partners, exchange.keys, exchange.key_challenges, exchange.rate_cards TO tongdui_hub;
-GRANT UPDATE ON exchange.wallets, exchange.lots, exchange.links, exchange.chain, exchange.registry,
-    exchange.keys, exchange.key_challenges, exchange.rate_cards TO tongdui_hub;
+GRANT UPDATE ON exchange.wallets, exchange.lots, exchange.links, exchange.chain, exchange.registry
+    TO tongdui_hub;
+GRANT UPDATE (state, approved_by, revoked_by, revoke_reason, valid_from, valid_until) ON exchange.keys
+    TO tongdui_hub;
+GRANT UPDATE (used) ON exchange.key_challenges TO tongdui_hub;
+GRANT UPDATE (state, approved_by) ON exchange.rate_cards TO tongdui_hub;
 GRANT UPDATE (manual_time) ON exchange.ledger TO tongdui_hub;
 GRANT SELECT ON exchange.ledger_v1, exchange.partners_v1, exchange.keys_v1, exchange.windows_v1,
-    exchange.posted_entries_v1, exchange.posted_legs_v1, exchange.posted_lines_v1 TO tongdui_settlement;
+    exchange.posted_entries_v1, exchange.posted_legs_v1, exchange.posted_lines_v1,
+    exchange.chained_batches_v1, exchange.chained_entries_v1, exchange.chained_legs_v1,
+    exchange.chained_lines_v1, exchange.chained_parties_v1 TO tongdui_settlement;
 """
 
 SEEDS = """
@@ -374,7 +411,9 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Removes everything but the schema that holds the version table, and the server-wide roles."""
     op.execute(
-        "DROP VIEW exchange.posted_lines_v1, exchange.posted_legs_v1, exchange.posted_entries_v1,"
+        "DROP VIEW exchange.chained_parties_v1, exchange.chained_lines_v1, exchange.chained_legs_v1,"
+        " exchange.chained_entries_v1, exchange.chained_batches_v1,"
+        " exchange.posted_lines_v1, exchange.posted_legs_v1, exchange.posted_entries_v1,"
         " exchange.windows_v1, exchange.keys_v1, exchange.partners_v1, exchange.ledger_v1"
     )
     op.execute("DROP FUNCTION exchange.member_text(bigint)")

@@ -138,15 +138,15 @@ class RateCard(_message.Message):
 
     @_builtins.property
     def native_rate_in(self) -> _fraction_pb2.Fraction:
-        """Optional. Coalition points per native point; not set where the partner does not exchange in."""
+        """Coalition points per native point. Must not be set: exchange of native points is not open yet."""
 
     @_builtins.property
     def native_rate_out(self) -> _fraction_pb2.Fraction:
-        """Optional. Native points per coalition point; not set where the partner does not exchange out."""
+        """Native points per coalition point. Must not be set: exchange of native points is not open yet."""
 
     @_builtins.property
     def exchange_spread(self) -> _fraction_pb2.Fraction:
-        """Optional. The part taken on the way in, below 1; 0 when not set."""
+        """The part taken on the way in. Must not be set: exchange of native points is not open yet."""
 
     @_builtins.property
     def expiry_policy(self) -> Global___ExpiryPolicy:

@@ -59,7 +59,7 @@ class Settlement(_message.Message):
     state: Global___Settlement.State.ValueType
     """How far the window has come."""
     payable_minor: _builtins.int
-    """The sum of what the paying parties owe, in minor units."""
+    """The sum of what the paying parties owe, in minor units; 0 for a partner, who is not shown it."""
     @_builtins.property
     def window_date(self) -> _date_pb2.Date:
         """The business day."""

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class SettlementServiceStub:
-    """Shows what settlement computed. Signed like every call to the hub. Partners see their own statements and
-    every certificate; operators, finance and auditors see all.
+    """Shows what settlement computed. Signed like every call to the hub. A partner sees its own statements and no
+    figure of anybody else; operators, finance and auditors see all.
     """
 
     def __init__(self, channel):
@@ -54,8 +54,8 @@ class SettlementServiceStub:
 
 
 class SettlementServiceServicer:
-    """Shows what settlement computed. Signed like every call to the hub. Partners see their own statements and
-    every certificate; operators, finance and auditors see all.
+    """Shows what settlement computed. Signed like every call to the hub. A partner sees its own statements and no
+    figure of anybody else; operators, finance and auditors see all.
     """
 
     def ListSettlements(self, request, context):
@@ -73,7 +73,8 @@ class SettlementServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetCertificate(self, request, context):
-        """Reads the signed conservation certificate of one day. `SETTLEMENT_UNKNOWN` where there is none.
+        """Reads the signed conservation certificate of one day, which states every party's figures: for operators,
+        finance and auditors, `ROLE_REQUIRED` for everybody else. `SETTLEMENT_UNKNOWN` where there is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,8 +107,8 @@ def add_SettlementServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SettlementService:
-    """Shows what settlement computed. Signed like every call to the hub. Partners see their own statements and
-    every certificate; operators, finance and auditors see all.
+    """Shows what settlement computed. Signed like every call to the hub. A partner sees its own statements and no
+    figure of anybody else; operators, finance and auditors see all.
     """
 
     @staticmethod

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SettlementServiceStub:
-    """Shows what settlement computed. Signed like every call to the hub. Partners see their own statements and
-    every certificate; operators, finance and auditors see all.
+    """Shows what settlement computed. Signed like every call to the hub. A partner sees its own statements and no
+    figure of anybody else; operators, finance and auditors see all.
     """
 
     @_typing.overload
@@ -40,12 +40,14 @@ class SettlementServiceStub:
     GetStatement: _grpc.UnaryUnaryMultiCallable[_settlement_service_pb2.GetStatementRequest, _settlement_service_pb2.GetStatementResponse]
     """Reads one partner's statement of one day. `SETTLEMENT_UNKNOWN` where there is none."""
     GetCertificate: _grpc.UnaryUnaryMultiCallable[_settlement_service_pb2.GetCertificateRequest, _settlement_service_pb2.GetCertificateResponse]
-    """Reads the signed conservation certificate of one day. `SETTLEMENT_UNKNOWN` where there is none."""
+    """Reads the signed conservation certificate of one day, which states every party's figures: for operators,
+    finance and auditors, `ROLE_REQUIRED` for everybody else. `SETTLEMENT_UNKNOWN` where there is none.
+    """
 
 @_typing.type_check_only
 class SettlementServiceAsyncStub(SettlementServiceStub):
-    """Shows what settlement computed. Signed like every call to the hub. Partners see their own statements and
-    every certificate; operators, finance and auditors see all.
+    """Shows what settlement computed. Signed like every call to the hub. A partner sees its own statements and no
+    figure of anybody else; operators, finance and auditors see all.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -54,11 +56,13 @@ class SettlementServiceAsyncStub(SettlementServiceStub):
     GetStatement: _aio.UnaryUnaryMultiCallable[_settlement_service_pb2.GetStatementRequest, _settlement_service_pb2.GetStatementResponse]  # type: ignore[assignment]
     """Reads one partner's statement of one day. `SETTLEMENT_UNKNOWN` where there is none."""
     GetCertificate: _aio.UnaryUnaryMultiCallable[_settlement_service_pb2.GetCertificateRequest, _settlement_service_pb2.GetCertificateResponse]  # type: ignore[assignment]
-    """Reads the signed conservation certificate of one day. `SETTLEMENT_UNKNOWN` where there is none."""
+    """Reads the signed conservation certificate of one day, which states every party's figures: for operators,
+    finance and auditors, `ROLE_REQUIRED` for everybody else. `SETTLEMENT_UNKNOWN` where there is none.
+    """
 
 class SettlementServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Shows what settlement computed. Signed like every call to the hub. Partners see their own statements and
-    every certificate; operators, finance and auditors see all.
+    """Shows what settlement computed. Signed like every call to the hub. A partner sees its own statements and no
+    figure of anybody else; operators, finance and auditors see all.
     """
 
     @_abc_1.abstractmethod
@@ -83,6 +87,8 @@ class SettlementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _settlement_service_pb2.GetCertificateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_settlement_service_pb2.GetCertificateResponse, _abc.Awaitable[_settlement_service_pb2.GetCertificateResponse]]:
-        """Reads the signed conservation certificate of one day. `SETTLEMENT_UNKNOWN` where there is none."""
+        """Reads the signed conservation certificate of one day, which states every party's figures: for operators,
+        finance and auditors, `ROLE_REQUIRED` for everybody else. `SETTLEMENT_UNKNOWN` where there is none.
+        """
 
 def add_SettlementServiceServicer_to_server(servicer: SettlementServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
