@@ -19,7 +19,7 @@ import psycopg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 from rich.text import Text
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import OperationalError
 
 from exchange.keyfile import UnsafeKey, create_key, load_key, public_bytes, write_public_keys
 from exchange.logs import log_to_stderr
@@ -32,8 +32,8 @@ from exchange.settings import (
     read_settings,
     require_tls_1_3,
 )
-from exchange.store.embedded import EmbeddedPostgresError, start
-from exchange.store.engine import UnsafeServer, migrate, open_engine
+from exchange.store.embedded import EmbeddedPostgresError, Keeper
+from exchange.store.engine import BadDatabaseUrl, UnsafeServer, migrate, open_engine
 from exchange.store.failures import StoreUnavailable
 from tongdui.signing import SignatureMalformed, checked_audience
 
@@ -45,7 +45,7 @@ EXIT_CODES: Final = """exit codes:
   2  bad usage or a bad setting
 
 environment:
-  DATABASE_URL              postgresql://...; not set: an embedded PostgreSQL in the data directory
+  DATABASE_URL              postgresql://... or service=...; not set: an embedded PostgreSQL in the data directory
   TONGDUI_DATA_DIR          keys and the embedded PostgreSQL (tongdui-data)
   TONGDUI_LISTEN            host:port for gRPC (127.0.0.1:7400)
   TONGDUI_METRICS_LISTEN    host:port for Prometheus; not set: none
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = read_settings()
         log_to_stderr(settings.log_level)
         return int(options.run(settings, options))
-    except (BadSetting, SignatureMalformed) as bad:
+    except (BadSetting, BadDatabaseUrl, SignatureMalformed) as bad:
         return _say(str(bad), 2)
     except (
         UnsafeKey,
@@ -79,8 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(str(problem), 1)
     except (psycopg.OperationalError, OperationalError) as away:
         return _say(f"the database can not be reached: {str(away).partition(chr(10))[0]}", 1)
-    except ArgumentError:
-        return _say("DATABASE_URL is no URL", 2)
+    except KeyboardInterrupt:  # before the hub listens for it
+        return 130
 
 
 def _say(message: str, code: int) -> int:
@@ -130,14 +130,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 @contextlib.contextmanager
-def _database(settings: Settings) -> Iterator[str]:
-    """The database's URL; the embedded server runs as long as the context."""
+def _database(settings: Settings) -> Iterator[tuple[str, Keeper | None]]:
+    """The database's URL, and the embedded server, which runs as long as the context, where it is that."""
     if settings.database_url is not None:
-        yield settings.database_url
+        yield settings.database_url, None
         return
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    with start(settings.cluster_dir) as embedded:
-        yield embedded.url
+    with Keeper(settings.cluster_dir) as embedded:
+        yield embedded.url, embedded
 
 
 def _init(settings: Settings, options: argparse.Namespace) -> int:
@@ -147,7 +147,7 @@ def _init(settings: Settings, options: argparse.Namespace) -> int:
     if len(people) < 2 or len(names) < len(people) or len(keys) < len(people):
         raise BadSetting("--operator: two people at least, each with a name and a key of her own")
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    with _database(settings) as url:
+    with _database(settings) as (url, _):
         migrate(url)
         private_key = _hub_key(settings)
         engine = open_engine(url, role=None)
@@ -212,8 +212,8 @@ def _first_person(value: str) -> FirstPerson:
     return FirstPerson(name, public_key)
 
 
-def _migrate(settings: Settings, _: argparse.Namespace) -> int:
-    with _database(settings) as url:
+def _migrate(settings: Settings, _options: argparse.Namespace) -> int:
+    with _database(settings) as (url, _):
         migrate(url)
     return 0
 
@@ -222,8 +222,11 @@ def _serve(settings: Settings, _: argparse.Namespace) -> int:
     require_tls_1_3()
     from exchange.server import serve  # gRPC reads the setting when it is first imported
 
-    with _database(settings) as url:
-        asyncio.run(serve(settings, url, lambda address: print(f"tongdui-hub serves {address}", flush=True)))
+    def ready(address: str) -> None:
+        print(f"tongdui-hub serves {address}", flush=True)
+
+    with _database(settings) as (url, embedded):
+        asyncio.run(serve(settings, url, embedded, ready))
     return 0
 
 

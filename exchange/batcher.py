@@ -23,7 +23,8 @@ from exchange.core.planner import collect_needs, plan
 from exchange.core.rates import Cards
 from exchange.store.engine import forget_plans
 from exchange.store.failures import Race, StoreUnavailable, translated_failures
-from exchange.store.load import Connection, load_book
+from exchange.store.load import load_book
+from exchange.store.pipeline import HubConnection
 from exchange.store.reads import read_cards
 from exchange.store.save import NO_ENTRY, RequestRow, call_id_of, save_batch, system_requests
 
@@ -97,7 +98,7 @@ class Batcher:
 
     def __init__(
         self,
-        connect: Callable[[], Connection],
+        connect: Callable[[], HubConnection],
         terms: Terms,
         encode: Encode,
         observe: Callable[[BatchFigures], None],
@@ -256,12 +257,12 @@ class _Lane:
     plan for empty tables may take any index, and stays until the server's own ANALYZE, a minute later.
     """
 
-    def __init__(self, connect: Callable[[], Connection]) -> None:
+    def __init__(self, connect: Callable[[], HubConnection]) -> None:
         self._connect = connect
-        self._connection: Connection | None = None
+        self._connection: HubConnection | None = None
         self._batch_count = 0
 
-    def connection(self) -> Connection:
+    def connection(self) -> HubConnection:
         if self._connection is None or self._connection.closed:
             self._connection = self._connect()
         return self._connection
@@ -319,7 +320,7 @@ class _BatchRunner:
                 lane.close()  # whatever went wrong, the transaction must not live on
                 raise
 
-    def _attempt(self, connection: Connection, batch: list[_Part]) -> _Outcome:
+    def _attempt(self, connection: HubConnection, batch: list[_Part]) -> _Outcome:
         commands = [command for part in batch for command in part.commands()]
         version, cards = self._cards
         loaded = load_book(connection, collect_needs(commands, cards, self._terms), cards, self._terms)
@@ -337,7 +338,7 @@ class _BatchRunner:
             connection.rollback()  # nothing new: repeats and rejections write nothing
         return _Outcome(answers, record.call_ids, len(book.entries), 0)
 
-    def _refresh(self, connection: Connection) -> None:
+    def _refresh(self, connection: HubConnection) -> None:
         connection.rollback()
         self._cards = read_cards(connection)
         connection.rollback()

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from exchange.batcher import Batcher, QueueFull
 from exchange.core.commands import Wake
-from exchange.store.failures import StoreUnavailable
+from exchange.store.failures import StoreUnavailable, without_values
 
 WAKE_AT_ONCE: Final = 500
 """Members of one reading; half a batch, so that partners' commands still find room."""
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 class Housekeeper:
     """Reads who is due and wakes them through the batcher."""
 
-    def __init__(self, batcher: Batcher, read_due: Callable[[int], list[int]]) -> None:
+    def __init__(self, batcher: Batcher, read_due: Callable[[int], Awaitable[list[int]]]) -> None:
         """`read_due(limit)` gives members who may have points past their day."""
         self._batcher = batcher
         self._read_due = read_due
@@ -34,8 +34,13 @@ class Housekeeper:
     async def sweep(self) -> int:
         """Posts everything that is due now, and gives the number of members woken."""
         woken = 0
+        before: list[int] = []
         async with self._sweeping:
-            while due := await asyncio.to_thread(self._read_due, WAKE_AT_ONCE):
+            while due := await self._read_due(WAKE_AT_ONCE):
+                if due == before:  # a defect, which must not become a loop without end
+                    _log.error("%d members are due and waking them changes nothing", len(due))
+                    break
+                before = due
                 await self._batcher.submit([Wake(member_id) for member_id in due], None)
                 woken += len(due)
         return woken
@@ -47,8 +52,8 @@ class Housekeeper:
                 woken = await self.sweep()
                 if woken:
                     _log.info("woke %d members", woken)
-            except (QueueFull, StoreUnavailable):
-                _log.warning("the sweep has to wait", exc_info=True)
-            except Exception:  # noqa: BLE001  # the keeper must outlive any one sweep; it is logged
-                _log.exception("the sweep failed")
+            except (QueueFull, StoreUnavailable) as full:
+                _log.warning("the sweep has to wait: %s", without_values(full))
+            except Exception as failure:  # noqa: BLE001  # the keeper must outlive any one sweep; it is logged
+                _log.error("the sweep failed: %s", without_values(failure))
             await asyncio.sleep(LOOK_SECONDS)

@@ -7,10 +7,10 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Awaitable, Callable
+from contextlib import closing, suppress
 from datetime import timedelta
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
 import grpc.aio
@@ -29,11 +29,14 @@ from exchange.rpc import journal, members, partners, points, rate_cards
 from exchange.rpc.answers import encode
 from exchange.rpc.calls import MAX_BATCH_MESSAGE, Gate
 from exchange.rpc.directory import Directory
+from exchange.rpc.lanes import HubLanes, open_lanes
 from exchange.rpc.reading import WalletReader
 from exchange.rpc.receipts import ReceiptSigner
 from exchange.rpc.signatures import Admission
 from exchange.settings import Address, CannotListen, NotInitialised, Settings
+from exchange.store.embedded import Keeper
 from exchange.store.engine import check_durability, migrate, open_connection, open_engine
+from exchange.store.failures import without_values
 from exchange.store.reads import LedgerRow, read_due_members, read_ledger, read_registry
 from exchange.store.reads.pages import list_keys
 from exchange.store.reads.snapshots import Snapshots
@@ -44,6 +47,9 @@ STOP_SECONDS: Final = 10.0
 """How long running calls may take to finish when the hub stops."""
 
 PROBE_SECONDS: Final = 1.0
+
+EMBEDDED_SECONDS: Final = 0.5
+"""How often the embedded server is looked after."""
 
 MAX_HUB_KEYS: Final = 1000
 
@@ -69,18 +75,43 @@ _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
-async def serve(settings: Settings, database_url: str, ready: Callable[[str], None]) -> None:
-    """Runs the hub until SIGTERM or SIGINT. `ready` is told the address once calls are answered."""
+async def serve(
+    settings: Settings, database_url: str, embedded: Keeper | None, ready: Callable[[str], None]
+) -> None:
+    """Runs the hub until SIGTERM or SIGINT. `ready` is told the address once calls are answered.
+
+    An `embedded` server that ends meanwhile is started again; raises `EmbeddedPostgresError` where it can't be.
+    """
+    stop = _stop_asked()
     await asyncio.to_thread(check_durability, database_url)
     await asyncio.to_thread(migrate, database_url)
+    if stop.is_set():
+        return
     engine = open_engine(database_url)
+    lanes = open_lanes()
     try:
-        await _serve(settings, database_url, engine, ready)
+        await _serve(_Database(database_url, engine, embedded), settings, lanes, stop, ready)
     finally:
+        lanes.close()
         engine.dispose()
 
 
-async def _serve(settings: Settings, database_url: str, engine: Engine, ready: Callable[[str], None]) -> None:
+class _Database(NamedTuple):
+    """The database as the hub has it; `embedded` where it is the hub's own server."""
+
+    url: str
+    engine: Engine
+    embedded: Keeper | None
+
+
+async def _serve(
+    database: _Database,
+    settings: Settings,
+    lanes: HubLanes,
+    stop: asyncio.Event,
+    ready: Callable[[str], None],
+) -> None:
+    engine = database.engine
     ledger = await asyncio.to_thread(_reader(engine, read_ledger))
     if ledger is None:
         raise NotInitialised("the database holds no ledger; run `tongdui-hub init` first")
@@ -91,26 +122,30 @@ async def _serve(settings: Settings, database_url: str, engine: Engine, ready: C
     if receipts.key_id not in {key.key_id for key in known if key.state == "active"}:
         # Its receipts would prove nothing: nobody could tell that they are this ledger's.
         raise UnsafeKey(f"{settings.hub_key} is not a key of the ledger in this database")
-    directory = Directory(lambda version: _reader(engine, lambda it: read_registry(it, version))())
+    directory = Directory(
+        lambda version: lanes.directory.run(_reader(engine, lambda it: read_registry(it, version)))
+    )
     await directory.renew()
     terms = _terms(ledger)
     batcher = Batcher(
-        lambda: open_connection(database_url), terms, encode, metrics.batch, settings.connections
+        lambda: open_connection(database.url), terms, encode, metrics.batch, settings.connections
     )
     housekeeper = Housekeeper(
-        batcher, lambda limit: _reader(engine, lambda it: read_due_members(it, limit))()
+        batcher,
+        lambda limit: lanes.housekeeper.run(_reader(engine, lambda it: read_due_members(it, limit))),
     )
     registrar = Registrar(engine)
     gate = Gate(Admission(ledger.audience, directory), receipts, metrics.call)
     services = {
-        points.SERVICE: points.PointsService(batcher, WalletReader(snapshots)).methods(),
-        members.SERVICE: members.MembersService(registrar).methods(),
-        partners.SERVICE: partners.PartnersService(registrar, snapshots, directory).methods(),
-        rate_cards.SERVICE: rate_cards.RateCardsService(registrar, snapshots).methods(),
+        points.SERVICE: points.PointsService(batcher, WalletReader(snapshots, lanes.services)).methods(),
+        members.SERVICE: members.MembersService(registrar, lanes.services).methods(),
+        partners.SERVICE: partners.PartnersService(registrar, snapshots, directory, lanes.services).methods(),
+        rate_cards.SERVICE: rate_cards.RateCardsService(registrar, snapshots, lanes.services).methods(),
         journal.SERVICE: journal.JournalService(
-            ledger.audience, registrar, snapshots, housekeeper.sweep
+            ledger.audience, registrar, snapshots, lanes.services, housekeeper.sweep
         ).methods(),
     }
+    probe = _reader(engine, lambda it: it.execute("SELECT 1").fetchone())
     server = grpc.aio.server(options=_OPTIONS)
     server.add_generic_rpc_handlers(tuple(gate.service(name, it) for name, it in services.items()))
     standing = _Standing(tuple(services))
@@ -126,17 +161,19 @@ async def _serve(settings: Settings, database_url: str, engine: Engine, ready: C
     background = [
         asyncio.create_task(directory.keep_current()),
         asyncio.create_task(housekeeper.run()),
-        asyncio.create_task(standing.watch(_reader(engine, lambda it: it.execute("SELECT 1").fetchone()))),
+        asyncio.create_task(standing.watch(lambda: lanes.probe.run(probe))),
     ]
-    await _stop_asked()
-    _log.info("stopping")
-    await standing.set(False)
-    await server.stop(STOP_SECONDS)
-    for task in background:
-        task.cancel()
-    await asyncio.gather(*background, return_exceptions=True)
-    await batcher.stop()
-    _log.info("stopped")
+    try:
+        await _stop_or_loss(stop, database.embedded)
+    finally:
+        _log.info("stopping")
+        await standing.set(False)
+        await server.stop(STOP_SECONDS)
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        await batcher.stop()
+        _log.info("stopped")
 
 
 def _tune_interpreter() -> None:
@@ -157,12 +194,13 @@ def _terms(ledger: LedgerRow) -> Terms:
 
 
 def _reader(engine: Engine, read: Callable[[psycopg.Connection[tuple[object, ...]]], _T]) -> Callable[[], _T]:
-    """`read` on a connection of the pool, in a transaction that is rolled back. Raises `StoreUnavailable`."""
+    """`read` on a connection of the pool, in one snapshot that is rolled back. Raises `StoreUnavailable`."""
 
     def run() -> _T:
         with translated(), closing(engine.raw_connection()) as connection:
             driver = connection.driver_connection
             assert isinstance(driver, psycopg.Connection)
+            driver.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             return read(driver)
 
     return run
@@ -195,12 +233,29 @@ def _bind(server: grpc.aio.Server, settings: Settings) -> int:
     return server.add_secure_port(str(settings.listen), credentials)
 
 
-async def _stop_asked() -> None:
+def _stop_asked() -> asyncio.Event:
+    """Set by the first SIGTERM or SIGINT; the second ends the process as if there were no hub."""
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked.set)
-    await asked.wait()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+
+    def ask() -> None:
+        asked.set()
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+    for number in numbers:
+        loop.add_signal_handler(number, ask)
+    return asked
+
+
+async def _stop_or_loss(stop: asyncio.Event, embedded: Keeper | None) -> None:
+    """Returns when asked to stop, and until then keeps the embedded server running."""
+    while not stop.is_set():
+        if embedded is not None and not embedded.running:
+            await asyncio.to_thread(embedded.revive)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), EMBEDDED_SECONDS)
 
 
 class _Standing:
@@ -220,14 +275,14 @@ class _Standing:
         for name in self._names:
             await self.servicer.set(name, state)
 
-    async def watch(self, probe: Callable[[], object]) -> None:
+    async def watch(self, probe: Callable[[], Awaitable[object]]) -> None:
         """Asks the database every second."""
         while True:
             await asyncio.sleep(PROBE_SECONDS)
             try:
-                await asyncio.wait_for(asyncio.to_thread(probe), 2 * PROBE_SECONDS)
+                await asyncio.wait_for(probe(), 2 * PROBE_SECONDS)
                 await self.set(True)
-            except Exception:  # noqa: BLE001  # whatever it is, the database does not answer
+            except Exception as failure:  # noqa: BLE001  # whatever it is, the database does not answer
                 if self._serving:
-                    _log.warning("the database does not answer", exc_info=True)
+                    _log.warning("the database does not answer: %s", without_values(failure))
                 await self.set(False)

@@ -109,8 +109,10 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
 
 
 def _database_url(value: str) -> str | None:
-    if value and not value.startswith("postgresql://"):
-        raise BadSetting("DATABASE_URL must be a postgresql:// URL")  # which may hold a password: not shown
+    is_url = value.startswith(("postgresql://", "postgres://"))
+    if value and not is_url and ("://" in value or "=" not in value):
+        # It may hold a password: not shown.
+        raise BadSetting("DATABASE_URL must be a postgresql:// URL or a libpq connection string")
     return value or None
 
 

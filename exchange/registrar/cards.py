@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, or_, select, update
 
 from exchange.core.rates import NEVER, Cards, ExpiryPolicy, RateCard, find_unfunded
-from exchange.registrar.partners import Actor, find_partner, lock_registry
+from exchange.registrar.partners import Actor, change_registry, find_partner, lock_registry
 from exchange.registrar.writes import RegistrarRefusal
 from exchange.store.reads.ledger import Ledger, read_clock
 from exchange.store.reads.pages import Card, to_card
@@ -89,7 +89,7 @@ def approve_rate_card(connection: Connection, actor: Actor, partner_code: str, v
     Raises PARTNER_UNKNOWN, RATE_CARD_UNKNOWN, RATE_CARD_STATE (approved already, out of order, too late),
     SAME_PERSON, RATE_CARD_UNFUNDED.
     """
-    lock_registry(connection)
+    change_registry(connection)
     partner = find_partner(connection, partner_code)
     columns = RATE_CARDS.c
     this_card = (columns.partner_id == partner.partner_id, columns.version == version)

@@ -10,18 +10,21 @@ from typing import Any, Final, NamedTuple
 from nacl.bindings import crypto_core_ed25519_is_valid_point
 from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, any_, func, insert, literal, select, update
 
-from exchange.registrar.partners import Actor, find_partner, lock_registry
+from exchange.registrar.partners import Actor, change_registry, find_partner, lock_registry
 from exchange.registrar.writes import RegistrarRefusal
 from exchange.store.reads.pages import KEY_COLUMNS, Key, to_key
 from exchange.store.tables import KEY_CHALLENGES, KEYS, LEDGER
-from tongdui.signing import CHALLENGE_BYTES, key_id, registration_text
+from tongdui.signing import CHALLENGE_BYTES, HUB_OWNER, key_id, registration_text
 
 OPERATOR_OWNER: Final = "operator"
 """The owner of the keys of the operator's people."""
 
-PARTNER_ROLES: Final = ("partner",)
+OPERATOR_ROLE: Final = "operator"
+MIN_OPERATORS: Final = 2
+"""People who can approve: with fewer, nobody could approve anything again, not even a key."""
+
 CHALLENGE_LIFE: Final = timedelta(days=7)
 OVERLAP: Final = timedelta(days=7)
 """How long an older key may still be used beside a newer one."""
@@ -87,7 +90,7 @@ def approve_key(connection: Connection, actor: Actor, wanted: str) -> Key:
 
     Raises KEY_UNKNOWN, KEY_STATE (not waiting, past its time, or the third active one), SAME_PERSON.
     """
-    lock_registry(connection)
+    change_registry(connection)
     key = _find_key(connection, wanted)
     registered_by, now = connection.execute(
         select(KEYS.c.registered_by, func.now()).where(KEYS.c.key_id == wanted)
@@ -109,14 +112,32 @@ def approve_key(connection: Connection, actor: Actor, wanted: str) -> Key:
 
 
 def revoke_key(connection: Connection, actor: Actor, wanted: str, reason: str) -> Key:
-    """Revokes a key at once. A partner knows only its own. Raises KEY_UNKNOWN, KEY_STATE."""
-    lock_registry(connection)
+    """Revokes a key at once. A partner knows only its own, and nobody the hub's.
+
+    Raises KEY_UNKNOWN, or KEY_STATE where it is revoked already or fewer than two people could approve anything
+    without it: the new operator's key comes before the old one goes.
+    """
+    change_registry(connection)
     key = _find_key(connection, wanted)
-    if not actor.is_operator and key.owner != actor.owner:
+    if key.owner == HUB_OWNER or (not actor.is_operator and key.owner != actor.owner):
         raise RegistrarRefusal("KEY_UNKNOWN")
-    if key.state == "revoked":
+    if key.state == "revoked" or _is_needed(connection, key):
         raise RegistrarRefusal("KEY_STATE")
     return _change_key(connection, wanted, state="revoked", revoked_by=actor.person, revoke_reason=reason)
+
+
+def _is_needed(connection: Connection, key: Key) -> bool:
+    """Whether it is an operator's key and fewer people than two have another one."""
+    columns = KEYS.c
+    active = (
+        columns.owner == OPERATOR_OWNER,
+        columns.state == "active",
+        columns.valid_until > func.now(),
+        literal(OPERATOR_ROLE) == any_(columns.roles),
+    )
+    rows = connection.execute(select(columns.key_id, columns.holder).where(*active)).all()
+    others = {row.holder for row in rows if row.key_id != key.key_id}
+    return any(row.key_id == key.key_id for row in rows) and len(others) < MIN_OPERATORS
 
 
 def check_suitable(public_key: bytes) -> None:

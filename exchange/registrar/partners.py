@@ -34,7 +34,12 @@ class NewPartner(NamedTuple):
 
 
 def lock_registry(connection: Connection) -> None:
-    """Raises the registry's version, and so makes changes of partners, keys and cards wait for one another."""
+    """Makes changes of partners, keys and cards wait for one another."""
+    connection.execute(select(REGISTRY.c.version).with_for_update())
+
+
+def change_registry(connection: Connection) -> None:
+    """Locks the registry and raises its version, which has every hub read partners, active keys and cards again."""
     connection.execute(update(REGISTRY).values(version=REGISTRY.c.version + 1))
 
 
@@ -50,7 +55,7 @@ def find_partner(connection: Connection, code: str) -> Partner:
 
 def create_partner(connection: Connection, new: NewPartner) -> Partner:
     """Creates a partner. Raises PARTNER_EXISTS."""
-    lock_registry(connection)
+    change_registry(connection)
     if connection.execute(select(PARTNERS.c.code).where(PARTNERS.c.code == new.code)).first():
         raise RegistrarRefusal("PARTNER_EXISTS")
     row = connection.execute(

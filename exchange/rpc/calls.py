@@ -25,7 +25,7 @@ from exchange.rpc.errors import (
 )
 from exchange.rpc.receipts import ReceiptSigner
 from exchange.rpc.signatures import Admission, Caller
-from exchange.store.failures import StoreUnavailable
+from exchange.store.failures import StoreUnavailable, without_values
 from tongdui.signing import SignedRequest
 
 MAX_MESSAGE: Final = 64 * 1024
@@ -159,5 +159,5 @@ def _only_call_errors(path: str) -> Iterator[None]:
         raise error("HUB_UNAVAILABLE") from away
     except Exception as defect:
         call_error, incident_id = internal_error()
-        _log.exception("incident %s in %s", incident_id, path)
+        _log.error("incident %s in %s: %s", incident_id, path, without_values(defect))
         raise call_error from defect

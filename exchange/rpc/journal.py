@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from typing import Final
 
+from exchange.batcher import QueueFull
 from exchange.registrar import Registrar
 from exchange.rpc.calls import ANYONE, Incoming, Method
-from exchange.rpc.errors import InvalidField, error
+from exchange.rpc.errors import CallError, InvalidField, error
+from exchange.rpc.lanes import Lanes
 from exchange.rpc.paging import number_in, page_limit, split_page, to_token
 from exchange.rpc.reading import MAX_ENTRY_INDEX, from_entry, seen_by
 from exchange.rpc.registering import answered, in_thread, noted, to_write
@@ -47,9 +49,15 @@ class JournalService:
     """Moves the clock, closes windows, shows the chain."""
 
     def __init__(
-        self, audience: str, registrar: Registrar, snapshots: Snapshots, sweep: Callable[[], Awaitable[int]]
+        self,
+        audience: str,
+        registrar: Registrar,
+        snapshots: Snapshots,
+        lanes: Lanes,
+        sweep: Callable[[], Awaitable[int]],
     ) -> None:
-        """Takes the hub's name, who writes, who reads, and what posts everything that became due."""
+        """Takes the hub's name, who writes, who reads, where, and what posts everything that became due."""
+        self._lanes = lanes
         self._audience = audience
         self._registrar = registrar
         self._snapshots = snapshots
@@ -68,8 +76,9 @@ class JournalService:
 
     async def _get_ledger(self, incoming: Incoming) -> bytes:
         parse(messages.GetLedgerRequest, incoming.body)
-        ledger = await asyncio.to_thread(self._snapshots.read, read_clock)
-        return from_ledger(ledger).SerializeToString()
+        return await self._lanes.reads.run(
+            lambda: from_ledger(self._snapshots.read(read_clock)).SerializeToString()
+        )
 
     async def _set_ledger_time(self, incoming: Incoming) -> bytes:
         """Moves, sweeps, then records the answer, which counts what was swept (`Registrar.move_clock`)."""
@@ -78,14 +87,16 @@ class JournalService:
         if not request.HasField("ledger_time"):
             raise InvalidField("ledger_time", "must be set")
         ledger_time = from_timestamp("ledger_time", request.ledger_time)
-        known = await in_thread(lambda: self._registrar.move_clock(write, ledger_time))
+        writes = self._lanes.writes
+        known = await in_thread(writes, lambda: self._registrar.move_clock(write, ledger_time))
         if known is not None:
             return noted(incoming, known)
-        woken = await self._sweep()
-        answer = messages.SetLedgerTimeResponse(
-            ledger_time=to_timestamp(ledger_time), woken_member_count=woken
-        ).SerializeToString(deterministic=True)
-        return await answered(incoming, lambda: self._registrar.record_clock_move(write, answer))
+        with _busy_is_unknown():
+            woken = await self._sweep()
+            answer = messages.SetLedgerTimeResponse(
+                ledger_time=to_timestamp(ledger_time), woken_member_count=woken
+            ).SerializeToString(deterministic=True)
+            return await answered(writes, incoming, lambda: self._registrar.record_clock_move(write, answer))
 
     async def _close_window(self, incoming: Incoming) -> bytes:
         request = parse(messages.CloseWindowRequest, incoming.body)
@@ -94,7 +105,9 @@ class JournalService:
             raise InvalidField("window_date", "must be set")
         window_date = from_date("window_date", request.window_date)
         return await answered(
-            incoming, lambda: self._registrar.close_window(write, window_date, self._closed)
+            self._lanes.writes,
+            incoming,
+            lambda: self._registrar.close_window(write, window_date, self._closed),
         )
 
     def _closed(self, window: Window) -> bytes:
@@ -104,7 +117,10 @@ class JournalService:
     async def _list_windows(self, incoming: Incoming) -> bytes:
         request = parse(messages.ListWindowsRequest, incoming.body)
         before, limit = _date_in(request.page_token), page_limit(request.page_size)
-        rows = await asyncio.to_thread(self._snapshots.read, lambda it: list_windows(it, before, limit + 1))
+        return await self._lanes.reads.run(lambda: self._windows_page(before, limit))
+
+    def _windows_page(self, before: date | None, limit: int) -> bytes:
+        rows = self._snapshots.read(lambda it: list_windows(it, before, limit + 1))
         page, last = split_page(rows, limit)
         return messages.ListWindowsResponse(
             windows=[self._from_window(row) for row in page],
@@ -117,7 +133,10 @@ class JournalService:
         after, limit = number_in(request.page_token), page_limit(request.page_size)
         if after is not None:
             first = max(first, min(after + 1, MAX_SEQUENCE))
-        rows = await asyncio.to_thread(self._snapshots.read, lambda it: list_batches(it, first, limit + 1))
+        return await self._lanes.reads.run(lambda: self._batches_page(first, limit))
+
+    def _batches_page(self, first: int, limit: int) -> bytes:
+        rows = self._snapshots.read(lambda it: list_batches(it, first, limit + 1))
         page, last = split_page(rows, limit)
         return messages.ListBatchesResponse(
             batches=[from_batch(row) for row in page], next_page_token=to_token(last.sequence) if last else ""
@@ -132,9 +151,10 @@ class JournalService:
         if batch_id > MAX_SEQUENCE or entry_index > MAX_ENTRY_INDEX:
             raise error("ENTRY_UNKNOWN")
         posted_by = seen_by(incoming.caller)
-        found = await asyncio.to_thread(
-            self._snapshots.read, lambda it: read_entry(it, batch_id, entry_index, posted_by)
-        )
+        return await self._lanes.reads.run(lambda: self._entry(batch_id, entry_index, posted_by))
+
+    def _entry(self, batch_id: int, entry_index: int, posted_by: int | None) -> bytes:
+        found = self._snapshots.read(lambda it: read_entry(it, batch_id, entry_index, posted_by))
         if found is None:
             raise error("ENTRY_UNKNOWN")
         return messages.GetEntryResponse(entry=from_entry(found)).SerializeToString()
@@ -149,6 +169,19 @@ class JournalService:
             close_time=to_timestamp(window.close_time),
             audience=self._audience,
         )
+
+
+@contextmanager
+def _busy_is_unknown() -> Iterator[None]:
+    """After the clock moved, a full queue is no longer "nothing was decided": the same request goes on."""
+    try:
+        yield
+    except QueueFull as full:
+        raise error("HUB_UNAVAILABLE") from full
+    except CallError as refused:
+        if refused.reason != "HUB_BUSY":
+            raise
+        raise error("HUB_UNAVAILABLE") from refused
 
 
 def _date_in(token: str) -> date | None:

@@ -13,6 +13,7 @@ from exchange.core.points import MAX_POINTS
 from exchange.registrar import Answered, Consent, Enrolment, LinkRequest, Outcome, Registrar, RegistrarRefusal
 from exchange.rpc.calls import MAX_BATCH_MESSAGE, Incoming, Method
 from exchange.rpc.errors import InvalidField, invalid_field_status
+from exchange.rpc.lanes import Lanes
 from exchange.rpc.registering import (
     answered,
     in_thread,
@@ -40,9 +41,10 @@ _Item = TypeVar("_Item")
 class MembersService:
     """Turns calls into writes of the registrar."""
 
-    def __init__(self, registrar: Registrar) -> None:
-        """Takes who writes."""
+    def __init__(self, registrar: Registrar, lanes: Lanes) -> None:
+        """Takes who writes, and where."""
         self._registrar = registrar
+        self._writes = lanes.writes
 
     def methods(self) -> tuple[Method, ...]:
         """The rpcs of the service."""
@@ -68,7 +70,7 @@ class MembersService:
 
     async def _enroll_all(self, incoming: Incoming, items: Sequence[Enrolment]) -> list[Outcome]:
         call = incoming.evidence()
-        return await in_thread(lambda: self._registrar.enroll_members(call, items, _enrolled))
+        return await in_thread(self._writes, lambda: self._registrar.enroll_members(call, items, _enrolled))
 
     async def _link(self, incoming: Incoming) -> bytes:
         item = to_link(parse(messages.LinkAliasRequest, incoming.body))
@@ -83,7 +85,7 @@ class MembersService:
 
     async def _link_all(self, incoming: Incoming, items: Sequence[LinkRequest]) -> list[Outcome]:
         call = incoming.evidence()
-        return await in_thread(lambda: self._registrar.link_aliases(call, items, _linked))
+        return await in_thread(self._writes, lambda: self._registrar.link_aliases(call, items, _linked))
 
     async def _set_consent(self, incoming: Incoming) -> bytes:
         request = parse(messages.SetConsentRequest, incoming.body)
@@ -95,7 +97,9 @@ class MembersService:
         consent = to_consent(request.consent)
         actor = to_actor(incoming.caller)
         return await answered(
-            incoming, lambda: self._registrar.set_consent(write, actor, code, member_id, consent, _consented)
+            self._writes,
+            incoming,
+            lambda: self._registrar.set_consent(write, actor, code, member_id, consent, _consented),
         )
 
 

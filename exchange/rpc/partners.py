@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
 from typing import Final
 
-from exchange.registrar import Challenge, NewKey, NewPartner, Registrar
+from exchange.registrar import Answered, Challenge, NewKey, NewPartner, Registrar
 from exchange.rpc.calls import ANYONE, Incoming, Method
-from exchange.rpc.directory import Directory
+from exchange.rpc.directory import OPERATOR_OWNER, Directory
 from exchange.rpc.errors import InvalidField, error
+from exchange.rpc.lanes import Lanes
 from exchange.rpc.paging import page_limit, split_page, text_in, to_token
 from exchange.rpc.registering import answered, is_staff, to_actor, to_write
 from exchange.rpc.signatures import Caller
@@ -21,7 +22,6 @@ from tongdui.signing.grammar import HOLDER
 
 SERVICE: Final = "tongdui.exchange.v1.PartnersService"
 
-OPERATOR_OWNER: Final = "operator"
 RESERVED: Final = frozenset({HUB_OWNER, OPERATOR_OWNER, "pool"})
 MAX_NAME: Final = 100
 MAX_REASON: Final = 200
@@ -51,8 +51,11 @@ _STATES: Final[dict[str, messages.Key.State.ValueType]] = {
 class PartnersService:
     """Creates and lists partners; registers, approves, revokes and lists keys."""
 
-    def __init__(self, registrar: Registrar, snapshots: Snapshots, directory: Directory) -> None:
-        """Takes who writes, who reads, and the directory to renew when a change is made."""
+    def __init__(
+        self, registrar: Registrar, snapshots: Snapshots, directory: Directory, lanes: Lanes
+    ) -> None:
+        """Takes who writes, who reads, the directory to renew when a change is made, and where to work."""
+        self._lanes = lanes
         self._registrar = registrar
         self._snapshots = snapshots
         self._directory = directory
@@ -73,16 +76,19 @@ class PartnersService:
         request = parse(messages.CreatePartnerRequest, incoming.body)
         write = to_write("create_partner", request.request_id, request, incoming)
         new = to_new_partner(request)
-        answer = await answered(incoming, lambda: self._registrar.create_partner(write, new, _created))
+        answer = await self._answered(incoming, lambda: self._registrar.create_partner(write, new, _created))
         await self._directory.renew()
         return answer
 
     async def _list_partners(self, incoming: Incoming) -> bytes:
         request = parse(messages.ListPartnersRequest, incoming.body)
         after, limit = text_in(request.page_token), page_limit(request.page_size)
-        rows = await asyncio.to_thread(self._snapshots.read, lambda it: list_partners(it, after, limit + 1))
-        page, last = split_page(rows, limit)
         full = is_staff(incoming.caller)
+        return await self._lanes.reads.run(lambda: self._partners_page(after, limit, full=full))
+
+    def _partners_page(self, after: str, limit: int, *, full: bool) -> bytes:
+        rows = self._snapshots.read(lambda it: list_partners(it, after, limit + 1))
+        page, last = split_page(rows, limit)
         return messages.ListPartnersResponse(
             partners=[from_partner(row) if full else _name_only(row) for row in page],
             next_page_token=to_token(last.code) if last else "",
@@ -93,7 +99,7 @@ class PartnersService:
         write = to_write("create_key_challenge", request.request_id, request, incoming)
         owner = to_owner(request.owner, incoming.caller)
         holder = to_holder(request.holder, owner)
-        return await answered(
+        return await self._answered(
             incoming, lambda: self._registrar.create_key_challenge(write, owner, holder, _challenged)
         )
 
@@ -102,14 +108,16 @@ class PartnersService:
         write = to_write("register_key", request.request_id, request, incoming)
         new = to_new_key(request, incoming.caller)
         actor = to_actor(incoming.caller)
-        return await answered(incoming, lambda: self._registrar.register_key(write, actor, new, _registered))
+        return await self._answered(
+            incoming, lambda: self._registrar.register_key(write, actor, new, _registered)
+        )
 
     async def _approve_key(self, incoming: Incoming) -> bytes:
         request = parse(messages.ApproveKeyRequest, incoming.body)
         write = to_write("approve_key", request.request_id, request, incoming)
         key_id = check_text("key_id", request.key_id, MAX_KEY_ID)
         actor = to_actor(incoming.caller)
-        answer = await answered(
+        answer = await self._answered(
             incoming, lambda: self._registrar.approve_key(write, actor, key_id, _approved)
         )
         await self._directory.renew()
@@ -121,7 +129,7 @@ class PartnersService:
         key_id = check_text("key_id", request.key_id, MAX_KEY_ID)
         reason = check_text("reason", request.reason, MAX_REASON)
         actor = to_actor(incoming.caller)
-        answer = await answered(
+        answer = await self._answered(
             incoming, lambda: self._registrar.revoke_key(write, actor, key_id, reason, _revoked)
         )
         await self._directory.renew()
@@ -131,13 +139,17 @@ class PartnersService:
         request = parse(messages.ListKeysRequest, incoming.body)
         after, limit = text_in(request.page_token), page_limit(request.page_size)
         owners = _visible_owners(request.owner, incoming.caller)
-        rows = await asyncio.to_thread(
-            self._snapshots.read, lambda it: list_keys(it, owners, after, limit + 1)
-        )
+        return await self._lanes.reads.run(lambda: self._keys_page(owners, after, limit))
+
+    def _keys_page(self, owners: tuple[str, ...], after: str, limit: int) -> bytes:
+        rows = self._snapshots.read(lambda it: list_keys(it, owners, after, limit + 1))
         page, last = split_page(rows, limit)
         return messages.ListKeysResponse(
             keys=[from_key(row) for row in page], next_page_token=to_token(last.key_id) if last else ""
         ).SerializeToString()
+
+    async def _answered(self, incoming: Incoming, work: Callable[[], Answered]) -> bytes:
+        return await answered(self._lanes.writes, incoming, work)
 
 
 def to_new_partner(request: messages.CreatePartnerRequest) -> NewPartner:

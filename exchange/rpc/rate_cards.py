@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from fractions import Fraction
 from typing import Final, Literal
 
@@ -11,6 +10,7 @@ from exchange.core.rates import ExpiryKind, ExpiryPolicy
 from exchange.registrar import NewCard, Registrar
 from exchange.rpc.calls import Incoming, Method
 from exchange.rpc.errors import InvalidField, error
+from exchange.rpc.lanes import Lanes
 from exchange.rpc.paging import number_in, page_limit, split_page, to_token
 from exchange.rpc.registering import answered, own_partner, to_actor, to_write
 from exchange.rpc.translate import (
@@ -34,10 +34,14 @@ MAX_VERSION: Final = 2**31 - 1
 MAX_DAYS: Final = 36_500
 MAX_MONTHS: Final = 1_200
 
-_OptionalRate = Literal["native_rate_in", "native_rate_out", "exchange_spread", "breakage_issuer_share"]
-
 _OPERATOR: Final = frozenset({"operator"})
 _READERS: Final = frozenset({"partner", "operator", "auditor"})
+
+_EXCHANGE: Final[tuple[Literal["native_rate_in", "native_rate_out", "exchange_spread"], ...]] = (
+    "native_rate_in",
+    "native_rate_out",
+    "exchange_spread",
+)
 
 _STATES: Final[dict[str, messages.RateCard.State.ValueType]] = {
     "proposed": messages.RateCard.STATE_PROPOSED,
@@ -48,10 +52,11 @@ _STATES: Final[dict[str, messages.RateCard.State.ValueType]] = {
 class RateCardsService:
     """Proposes, approves and lists rate cards."""
 
-    def __init__(self, registrar: Registrar, snapshots: Snapshots) -> None:
-        """Takes who writes and who reads."""
+    def __init__(self, registrar: Registrar, snapshots: Snapshots, lanes: Lanes) -> None:
+        """Takes who writes, who reads, and where."""
         self._registrar = registrar
         self._snapshots = snapshots
+        self._lanes = lanes
 
     def methods(self) -> tuple[Method, ...]:
         """The rpcs of the service."""
@@ -67,7 +72,9 @@ class RateCardsService:
         new = to_new_card(request)
         actor = to_actor(incoming.caller)
         return await answered(
-            incoming, lambda: self._registrar.propose_rate_card(write, actor, new, _proposed)
+            self._lanes.writes,
+            incoming,
+            lambda: self._registrar.propose_rate_card(write, actor, new, _proposed),
         )
 
     async def _approve(self, incoming: Incoming) -> bytes:
@@ -77,14 +84,19 @@ class RateCardsService:
         version = check_range("version", request.version, 1, MAX_VERSION)
         actor = to_actor(incoming.caller)
         return await answered(
-            incoming, lambda: self._registrar.approve_rate_card(write, actor, code, version, _approved)
+            self._lanes.writes,
+            incoming,
+            lambda: self._registrar.approve_rate_card(write, actor, code, version, _approved),
         )
 
     async def _list(self, incoming: Incoming) -> bytes:
         request = parse(messages.ListRateCardsRequest, incoming.body)
         code = own_partner("partner_id", request.partner_id, incoming.caller)
         before, limit = number_in(request.page_token), page_limit(request.page_size)
-        rows = await asyncio.to_thread(lambda: self._read(code, before, limit + 1))
+        return await self._lanes.reads.run(lambda: self._page(code, before, limit))
+
+    def _page(self, code: str, before: int | None, limit: int) -> bytes:
+        rows = self._read(code, before, limit + 1)
         page, last = split_page(rows, limit)
         return messages.ListRateCardsResponse(
             rate_cards=[from_card(row) for row in page],
@@ -112,10 +124,13 @@ def to_new_card(request: messages.ProposeRateCardRequest) -> NewCard:
     for name in required:
         if not card.HasField(name):
             raise InvalidField(f"rate_card.{name}", "must be set")
-    spread = _optional_fraction(card, "exchange_spread") or Fraction(0)
-    if spread >= 1:
-        raise InvalidField("rate_card.exchange_spread", "must be below 1")
-    share = _optional_fraction(card, "breakage_issuer_share") or Fraction(0)
+    for exchange in _EXCHANGE:
+        # Until the rule that no circle of exchanges makes points is checked at approval (docs/ledger.md).
+        if card.HasField(exchange):
+            raise InvalidField(f"rate_card.{exchange}", "exchange of native points is not open yet")
+    share = Fraction(0)
+    if card.HasField("breakage_issuer_share"):
+        share = _fraction("rate_card.breakage_issuer_share", card.breakage_issuer_share)
     if share > 1:
         raise InvalidField("rate_card.breakage_issuer_share", "must be 0 to 1")
     funding = _micros(card, "funding_micros", 1)
@@ -123,9 +138,9 @@ def to_new_card(request: messages.ProposeRateCardRequest) -> NewCard:
         check_text("rate_card.partner_id", card.partner_id),
         from_timestamp("rate_card.valid_from", card.valid_from),
         _fraction("rate_card.earn_rate", card.earn_rate),
-        _native_rate(card, "native_rate_in"),
-        _native_rate(card, "native_rate_out"),
-        spread,
+        None,
+        None,
+        Fraction(0),
         _micros(card, "face_value_micros"),
         funding,
         _micros(card, "reimbursement_micros"),
@@ -143,17 +158,6 @@ def _micros(card: messages.RateCard, name: str, lowest: int = 0) -> int:
 def _fraction(name: str, value: fraction_pb2.Fraction) -> Fraction:
     numerator = check_range(f"{name}.numerator", value.numerator, 0, MAX_FRACTION)
     return Fraction(numerator, check_range(f"{name}.denominator", value.denominator, 1, MAX_FRACTION))
-
-
-def _optional_fraction(card: messages.RateCard, name: _OptionalRate) -> Fraction | None:
-    return _fraction(f"rate_card.{name}", getattr(card, name)) if card.HasField(name) else None
-
-
-def _native_rate(card: messages.RateCard, name: _OptionalRate) -> Fraction | None:
-    rate = _optional_fraction(card, name)
-    if rate == 0:
-        raise InvalidField(f"rate_card.{name}", "must be above 0, or not set where nothing is exchanged")
-    return rate
 
 
 def _to_policy(policy: messages.ExpiryPolicy) -> ExpiryPolicy:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from exchange.core.ids import entry_text, member_number, member_text
 from exchange.rpc.calls import Incoming
 from exchange.rpc.errors import error
+from exchange.rpc.lanes import Lanes
 from exchange.rpc.paging import from_token, page_limit, split_page, to_token
 from exchange.rpc.registering import is_staff
 from exchange.rpc.signatures import Caller
@@ -30,18 +30,20 @@ MAX_ENTRY_INDEX: Final = 2**31 - 1
 class WalletReader:
     """Answers `GetWallet` and `ListEntries`. A partner sees members linked to it and entries it posted."""
 
-    def __init__(self, snapshots: Snapshots) -> None:
-        """Takes who reads."""
+    def __init__(self, snapshots: Snapshots, lanes: Lanes) -> None:
+        """Takes who reads, and where."""
         self._snapshots = snapshots
+        self._lane = lanes.reads
 
     async def get_wallet(self, incoming: Incoming) -> bytes:
         """A member's account. Raises MEMBER_UNKNOWN."""
         request = parse(points_service_pb2.GetWalletRequest, incoming.body)
         member_id = member_number(check_text("member_id", request.member_id))
         linked_to = seen_by(incoming.caller)
-        wallet = await asyncio.to_thread(
-            self._snapshots.read, lambda it: read_wallet(it, member_id, linked_to)
-        )
+        return await self._lane.run(lambda: self._wallet(member_id, linked_to))
+
+    def _wallet(self, member_id: int, linked_to: int | None) -> bytes:
+        wallet = self._snapshots.read(lambda it: read_wallet(it, member_id, linked_to))
         if wallet is None:
             raise error("MEMBER_UNKNOWN")
         return from_wallet(wallet).SerializeToString()
@@ -53,7 +55,10 @@ class WalletReader:
         member = check_optional_text("member_id", request.member_id)
         reader_id = seen_by(incoming.caller)
         wanted = EntryFilter(reader_id, member_number(member) if member else None)
-        rows = await asyncio.to_thread(lambda: self._list(wanted, before, limit + 1))
+        return await self._lane.run(lambda: self._page(wanted, before, limit))
+
+    def _page(self, wanted: EntryFilter, before: Place | None, limit: int) -> bytes:
+        rows = self._list(wanted, before, limit + 1)
         page, last = split_page(rows, limit)
         token = to_token(last.entry.batch_sequence, last.entry.entry_index) if last else ""
         return points_service_pb2.ListEntriesResponse(

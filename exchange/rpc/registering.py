@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -12,6 +11,7 @@ from exchange.core.ids import OPERATOR
 from exchange.registrar import Actor, Answered, Asked, RegistrarRefusal, Write
 from exchange.rpc.calls import REPLAYED, Incoming
 from exchange.rpc.errors import CallError, error
+from exchange.rpc.lanes import Lane
 from exchange.rpc.signatures import Caller
 from exchange.rpc.translate import check_request_id, check_text
 from tongdui.signing import fingerprint
@@ -58,9 +58,9 @@ def refusal_error(refusal: RegistrarRefusal) -> CallError:
     return error(refusal.reason, **refusal.metadata)
 
 
-async def answered(incoming: Incoming, work: Callable[[], Answered]) -> bytes:
+async def answered(lane: Lane, incoming: Incoming, work: Callable[[], Answered]) -> bytes:
     """The answer's bytes to a write; one that was given before is hinted at. Raises `CallError`."""
-    made = await in_thread(work)
+    made = await in_thread(lane, work)
     return noted(incoming, made)
 
 
@@ -71,9 +71,9 @@ def noted(incoming: Incoming, made: Answered) -> bytes:
     return made.answer
 
 
-async def in_thread(work: Callable[[], _T]) -> _T:
-    """What `work` gives, run beside the event loop. Raises `CallError` where the registrar refuses."""
+async def in_thread(lane: Lane, work: Callable[[], _T]) -> _T:
+    """What `work` gives, run in the lane. Raises `CallError` where the registrar refuses, or HUB_BUSY."""
     try:
-        return await asyncio.to_thread(work)
+        return await lane.run(work)
     except RegistrarRefusal as refusal:
         raise refusal_error(refusal) from refusal

@@ -13,10 +13,6 @@ from itertools import repeat
 from struct import Struct, pack
 from typing import Any, Final, NamedTuple
 
-from psycopg.abc import AdaptContext, Buffer
-from psycopg.adapt import Dumper
-from psycopg.pq import Format
-
 Row = tuple[Any, ...]
 
 _COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -30,87 +26,57 @@ _LENGTHS: Final = [pack(">i", length) for length in range(1024)]
 
 
 class _Kind(NamedTuple):
-    """A column's type: its SQL name, the oids of it and its array, and how `struct` packs it if it is fixed."""
+    """A column's type: its SQL name and oid, and how `struct` packs it if it is of fixed size."""
 
     sql: str
     oid: int
-    array_oid: int
     code: str = ""
     size: int = 0
 
 
 _KINDS: Final = {
-    "int4": _Kind("integer", 23, 1007, "i", 4),
-    "int8": _Kind("bigint", 20, 1016, "q", 8),
-    "bool": _Kind("boolean", 16, 1000, "?", 1),
-    "date": _Kind("date", 1082, 1182, "i", 4),
-    "time": _Kind("timestamptz", 1184, 1185, "q", 8),
-    "text": _Kind("text", 25, 1009),
-    "word": _Kind("text", 25, 1009),
-    "bytes": _Kind("bytea", 17, 1001),
+    "int4": _Kind("integer", 23, "i", 4),
+    "int8": _Kind("bigint", 20, "q", 8),
+    "bool": _Kind("boolean", 16, "?", 1),
+    "date": _Kind("date", 1082, "i", 4),
+    "time": _Kind("timestamptz", 1184, "q", 8),
+    "text": _Kind("text", 25),
+    "word": _Kind("text", 25),
+    "bytes": _Kind("bytea", 17),
 }
 """Dates are days and times microseconds since 2000-01-01. A `word` is text that comes again and again."""
 
 
-class BinaryArray:
-    """An array parameter that is already in PostgreSQL's binary format. One subclass an array type."""
-
-    __slots__ = ("data",)
-
-    def __init__(self, data: bytes) -> None:
-        """Takes the bytes as they go on the wire."""
-        self.data = data
-
-
-class _BinaryDumper(Dumper):
-    format = Format.BINARY
-
-    def dump(self, obj: BinaryArray) -> Buffer | None:
-        return obj.data
-
-
-_ARRAYS: Final[dict[str, type[BinaryArray]]] = {
-    name: type(f"{name.capitalize()}Array", (BinaryArray,), {"__slots__": ()}) for name in _KINDS
-}
-
-
-def register_binary(context: AdaptContext) -> None:
-    """Teaches a connection to pass `BinaryArray` values through unchanged."""
-    for name, kind in _KINDS.items():
-        dumper = type(f"_{name.capitalize()}Dumper", (_BinaryDumper,), {"oid": kind.array_oid})
-        context.adapters.register_dumper(_ARRAYS[name], dumper)
-
-
-def array(name: str, values: Sequence[Any]) -> BinaryArray:
+def array(name: str, values: Sequence[Any]) -> bytes:
     """An array parameter of a kind. Text as `str`, dates and times as numbers."""
     kind = _KINDS[name]
     if not values:
-        return _ARRAYS[name](_EMPTY_ARRAY.pack(0, 0, kind.oid))
+        return _EMPTY_ARRAY.pack(0, 0, kind.oid)
     count = len(values)
     if kind.code:
         flat = [kind.size] * (2 * count)
         flat[1::2] = values
-        return _ARRAYS[name](pack(f">iiIii{('i' + kind.code) * count}", 1, 0, kind.oid, count, 1, *flat))
+        return pack(f">iiIii{('i' + kind.code) * count}", 1, 0, kind.oid, count, 1, *flat)
     fields = [_field(value if name == "bytes" else value.encode()) for value in values]
-    return _ARRAYS[name](_ARRAY_HEAD.pack(1, 0, kind.oid, count, 1) + b"".join(fields))
+    return _ARRAY_HEAD.pack(1, 0, kind.oid, count, 1) + b"".join(fields)
 
 
-def int4s(values: Sequence[int]) -> BinaryArray:
+def int4s(values: Sequence[int]) -> bytes:
     """An `integer[]`."""
     return array("int4", values)
 
 
-def int8s(values: Sequence[int]) -> BinaryArray:
+def int8s(values: Sequence[int]) -> bytes:
     """A `bigint[]`."""
     return array("int8", values)
 
 
-def texts(values: Sequence[str]) -> BinaryArray:
+def texts(values: Sequence[str]) -> bytes:
     """A `text[]`."""
     return array("text", values)
 
 
-def dates(values: Sequence[date]) -> BinaryArray:
+def dates(values: Sequence[date]) -> bytes:
     """A `date[]`."""
     return array("date", [day_number(day) for day in values])
 
@@ -119,6 +85,16 @@ def microseconds(moment: datetime) -> int:
     """A `timestamptz`: microseconds since 2000-01-01 UTC."""
     since = moment - _EPOCH
     return since.days * _DAY_MICROSECONDS + since.seconds * 1_000_000 + since.microseconds
+
+
+def int4(number: int) -> bytes:
+    """An `integer`."""
+    return pack(">i", number)
+
+
+def int8(number: int) -> bytes:
+    """A `bigint`."""
+    return pack(">q", number)
 
 
 def day_number(day: date) -> int:
@@ -159,11 +135,9 @@ class RowFormat:
             parts += _text_parts(name, column)
         return list(map(b"".join, zip(*parts, strict=True)))
 
-    def arrays(self, rows: Sequence[Row]) -> list[BinaryArray]:
+    def arrays(self, rows: Sequence[Row]) -> tuple[bytes, ...]:
         """Rows as the parameters of `insert`: an array a column."""
-        return [
-            array(name, values) for name, values in zip(self._kinds, zip(*rows, strict=True), strict=True)
-        ]
+        return tuple(map(array, self._kinds, zip(*rows, strict=True)))
 
 
 def _text_parts(name: str, column: Sequence[Any]) -> tuple[Iterable[bytes], ...]:

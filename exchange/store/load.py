@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-import psycopg
 from psycopg.rows import TupleRow
 
 from exchange.core.book import Book, Known, Link, Terms, Wallet
@@ -19,8 +18,7 @@ from exchange.core.lots import Lot, LotKey
 from exchange.core.needs import Needs
 from exchange.core.rates import Cards
 from exchange.store.binary import dates, int4s, int8s, texts
-
-Connection = psycopg.Connection[TupleRow]
+from exchange.store.pipeline import BEGIN, HubConnection, Request
 
 FIRST_LOTS: Final = 4
 """Lots in consumption order that a burn is given at first; nearly all need no more."""
@@ -90,60 +88,68 @@ class Loaded(NamedTuple):
     registry_version: int
 
 
-def load_book(connection: Connection, needs: Needs, cards: Cards, terms: Terms) -> Loaded:
+def load_book(connection: HubConnection, needs: Needs, cards: Cards, terms: Terms) -> Loaded:
     """Begins a transaction, locks and reads what the commands need. The caller commits or rolls back."""
-    members = sorted(needs.members)
-    lots = list(needs.lots)
-    links = list(needs.links)
-    spenders = list(needs.spending)
-    with connection.pipeline():
-        wallet_rows = _run(connection, LOCK_WALLETS, int8s(members))
-        constants = _run(connection, READ_CONSTANTS)
-        lot_rows = []
-        if lots:
-            keys = (
-                int8s([key.member_id for key in lots]),
-                int4s([key.issuer_id for key in lots]),
-                int4s([key.rate_version for key in lots]),
-                dates([key.expiry_date for key in lots]),
-            )
-            lot_rows.append(_run(connection, READ_LOTS_BY_KEY, *keys))
-        if spenders:
-            lot_rows.append(_run(connection, READ_FIRST_LOTS, int8s(spenders)))
-        link_rows = _run(
-            connection, READ_LINKS, int8s([member for member, _ in links]), int4s([it for _, it in links])
+    lot_requests = _lot_requests(needs)
+    answers = iter(
+        connection.run(
+            [
+                Request(BEGIN),
+                Request(LOCK_WALLETS, (int8s(sorted(needs.members)),)),
+                Request(READ_CONSTANTS),
+                *lot_requests,
+                *_key_requests(needs),
+            ]
         )
-        request_rows = _run(
-            connection,
-            READ_REQUESTS,
-            int4s([partner for partner, _ in needs.requests]),
-            texts([request_id for _, request_id in needs.requests]),
-        )
-        reference_rows = _run(
-            connection,
-            READ_REFERENCES,
-            int4s([key[0] for key in needs.references]),
-            texts([key[2] for key in needs.references]),
-            texts([key[1] for key in needs.references]),
-            int4s([key[3] for key in needs.references]),
-        )
-    batch_id, clock, registry_version = constants.fetchall()[0]
-    wallets, decided_time = _wallets(wallet_rows.fetchall(), clock)
+    )
+    next(answers)
+    wallet_rows = next(answers)
+    batch_id, clock, registry_version = next(answers)[0]
+    wallets, decided_time = _wallets(wallet_rows, clock)
     book = Book(terms, cards, decided_time, batch_id, wallets)
-    for rows in lot_rows:
-        add_lots(book, rows.fetchall())
+    for _ in lot_requests:
+        add_lots(book, next(answers))
     _load_missing_lots(connection, needs, book)
-    for row in link_rows.fetchall():
+    for row in next(answers):
         book.links[row[0], row[1]] = Link(*row)
-    for partner_id, request_id, fingerprint, accepted, answer in request_rows.fetchall():
-        book.requests[partner_id, request_id] = Known(bytes(fingerprint), accepted, bytes(answer))
-    for partner_id, kind, reference, part, in_batch, entry_index in reference_rows.fetchall():
+    for partner_id, request_id, fingerprint, accepted, answer in next(answers):
+        book.requests[partner_id, request_id] = Known(fingerprint, accepted, answer)
+    for partner_id, kind, reference, part, in_batch, entry_index in next(answers):
         book.references[partner_id, kind, reference, part] = entry_text(in_batch, entry_index)
     return Loaded(book, registry_version)
 
 
-def _run(connection: Connection, statement: bytes, *values: Any) -> psycopg.Cursor[TupleRow]:
-    return connection.cursor(binary=True).execute(statement, values, prepare=True)
+def _lot_requests(needs: Needs) -> list[Request]:
+    requests = []
+    if needs.lots:
+        members, issuers, versions, expiry_dates = zip(*needs.lots, strict=True)
+        keys = int8s(members), int4s(issuers), int4s(versions), dates(expiry_dates)
+        requests.append(Request(READ_LOTS_BY_KEY, keys))
+    if needs.spending:
+        requests.append(Request(READ_FIRST_LOTS, (int8s(list(needs.spending)),)))
+    return requests
+
+
+def _key_requests(needs: Needs) -> list[Request]:
+    """Links, request ids and references, in this order."""
+    links = list(needs.links)
+    references = needs.references
+    return [
+        Request(READ_LINKS, (int8s([link[0] for link in links]), int4s([link[1] for link in links]))),
+        Request(
+            READ_REQUESTS,
+            (int4s([key[0] for key in needs.requests]), texts([key[1] for key in needs.requests])),
+        ),
+        Request(
+            READ_REFERENCES,
+            (
+                int4s([key[0] for key in references]),
+                texts([key[2] for key in references]),
+                texts([key[1] for key in references]),
+                int4s([key[3] for key in references]),
+            ),
+        ),
+    ]
 
 
 def _wallets(rows: Sequence[TupleRow], clock: datetime) -> tuple[dict[int, Wallet], datetime]:
@@ -164,7 +170,7 @@ def add_lots(book: Book, rows: Sequence[TupleRow]) -> None:
         book.wallets[lot.member_id].lots[key] = lot
 
 
-def _load_missing_lots(connection: Connection, needs: Needs, book: Book) -> None:
+def _load_missing_lots(connection: HubConnection, needs: Needs, book: Book) -> None:
     """The second reading, for members whose burns may need more lots, or who have lots past their day."""
     short = [
         wallet.member_id
@@ -172,7 +178,8 @@ def _load_missing_lots(connection: Connection, needs: Needs, book: Book) -> None
         if wallet.next_expiry_date < book.today or _may_run_short(wallet, needs)
     ]
     if short:
-        add_lots(book, _run(connection, READ_OPEN_LOTS, int8s(short)).fetchall())
+        (rows,) = connection.run([Request(READ_OPEN_LOTS, (int8s(short),))])
+        add_lots(book, rows)
 
 
 def _may_run_short(wallet: Wallet, needs: Needs) -> bool:

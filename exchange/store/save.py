@@ -15,8 +15,19 @@ from exchange.core.book import Book
 from exchange.core.commands import PART, Posted
 from exchange.core.evidence import Call
 from exchange.core.lots import Lot
-from exchange.store.binary import Row, RowFormat, copy_stream, dates, day_number, int4s, int8s, microseconds
-from exchange.store.load import Connection
+from exchange.store.binary import (
+    Row,
+    RowFormat,
+    copy_stream,
+    dates,
+    day_number,
+    int4,
+    int4s,
+    int8,
+    int8s,
+    microseconds,
+)
+from exchange.store.pipeline import COMMIT, HubConnection, Request
 
 SMALL: Final = 100
 """Decisions up to which a batch is inserted rather than copied."""
@@ -65,7 +76,7 @@ WHERE lots.member_id = new.member_id AND lots.lot_sequence = new.lot_sequence"""
 
 UPDATE_WALLETS: Final = b"""
 UPDATE exchange.wallets SET open_points = new.open_points, lot_sequence = new.lot_sequence,
-    next_expiry_date = new.next_expiry_date, last_decided_time = %s
+    next_expiry_date = new.next_expiry_date, last_decided_time = %s::timestamptz
 FROM unnest(%s::bigint[], %s::bigint[], %s::integer[], %s::date[])
     AS new (member_id, open_points, lot_sequence, next_expiry_date)
 WHERE wallets.member_id = new.member_id"""
@@ -112,7 +123,7 @@ def system_requests(book: Book) -> list[RequestRow]:
 
 
 def save_batch(
-    connection: Connection,
+    connection: HubConnection,
     book: Book,
     requests: Sequence[RequestRow],
     calls: Sequence[tuple[int, Call]],
@@ -139,27 +150,19 @@ def save_batch(
         packed = journal + [form.pack(rows) for form, rows in tables[3:]]
         for (form, _), rows in zip(tables, packed, strict=True):
             _copy(connection, form, rows)
-    with connection.pipeline():
-        if is_small:
-            for form, values in tables:
-                if values:
-                    _execute(connection, form.insert, values, *form.arrays(values))
-        _update_rows(connection, book, [lot for lot in lots if not lot.created])
-        if requests:
-            append = (digest, window_date, book.batch_id, book.decided_time, len(entries), digest)
-            _execute(connection, APPEND_TO_CHAIN, requests, *append)
-        connection.commit()
+    steps = []
+    if is_small:
+        steps += [Request(form.insert, form.arrays(values)) for form, values in tables if values]
+    steps += _update_requests(book, [lot for lot in lots if not lot.created])
+    if requests:
+        steps.append(_append_request(book, digest, window_date))
+    connection.run([*steps, Request(COMMIT)])
 
 
-def _copy(connection: Connection, form: RowFormat, rows: Sequence[bytes]) -> None:
+def _copy(connection: HubConnection, form: RowFormat, rows: Sequence[bytes]) -> None:
     if rows:
         with connection.cursor().copy(form.copy) as copy:
             copy.write(copy_stream(rows))
-
-
-def _execute(connection: Connection, statement: bytes, rows: Sequence[object], *values: object) -> None:
-    if rows:
-        connection.cursor().execute(statement, values, prepare=True)
 
 
 def _journal_rows(book: Book) -> tuple[list[Row], list[Row], list[Row]]:
@@ -213,36 +216,48 @@ def _lot_row(lot: Lot) -> Row:
     )
 
 
-def _update_rows(connection: Connection, book: Book, lots: list[Lot]) -> None:
-    wallets = [wallet for wallet in book.wallets.values() if wallet.changed]
-    links = [link for link in book.links.values() if link.changed]
-    _execute(
-        connection,
-        UPDATE_LOTS,
-        lots,
-        int8s([lot.member_id for lot in lots]),
-        int4s([lot.lot_sequence for lot in lots]),
-        int8s([lot.issued_points for lot in lots]),
-        int8s([lot.open_points for lot in lots]),
-        int8s([lot.burned_points for lot in lots]),
-        int8s([lot.expired_points for lot in lots]),
-    )
-    _execute(
-        connection,
-        UPDATE_WALLETS,
-        wallets,
-        book.decided_time,
-        int8s([wallet.member_id for wallet in wallets]),
-        int8s([wallet.open_points for wallet in wallets]),
-        int4s([wallet.lot_sequence for wallet in wallets]),
-        dates([wallet.next_expiry_date for wallet in wallets]),
-    )
-    _execute(
-        connection,
-        UPDATE_LINKS,
-        links,
-        int8s([link.member_id for link in links]),
-        int4s([link.partner_id for link in links]),
-        dates([link.burned_date for link in links]),
-        int8s([link.burned_points for link in links]),
+def _update_requests(book: Book, lots: list[Lot]) -> list[Request]:
+    requests: list[Request] = []
+    values: tuple[bytes, ...]
+    if lots:
+        values = (
+            int8s([lot.member_id for lot in lots]),
+            int4s([lot.lot_sequence for lot in lots]),
+            int8s([lot.issued_points for lot in lots]),
+            int8s([lot.open_points for lot in lots]),
+            int8s([lot.burned_points for lot in lots]),
+            int8s([lot.expired_points for lot in lots]),
+        )
+        requests.append(Request(UPDATE_LOTS, values))
+    if wallets := [wallet for wallet in book.wallets.values() if wallet.changed]:
+        values = (
+            int8(microseconds(book.decided_time)),
+            int8s([wallet.member_id for wallet in wallets]),
+            int8s([wallet.open_points for wallet in wallets]),
+            int4s([wallet.lot_sequence for wallet in wallets]),
+            dates([wallet.next_expiry_date for wallet in wallets]),
+        )
+        requests.append(Request(UPDATE_WALLETS, values))
+    if links := [link for link in book.links.values() if link.changed]:
+        values = (
+            int8s([link.member_id for link in links]),
+            int4s([link.partner_id for link in links]),
+            dates([link.burned_date for link in links]),
+            int8s([link.burned_points for link in links]),
+        )
+        requests.append(Request(UPDATE_LINKS, values))
+    return requests
+
+
+def _append_request(book: Book, digest: bytes, window_date: date) -> Request:
+    return Request(
+        APPEND_TO_CHAIN,
+        (
+            digest,
+            int4(day_number(window_date)),
+            int8(book.batch_id),
+            int8(microseconds(book.decided_time)),
+            int4(len(book.entries)),
+            digest,
+        ),
     )

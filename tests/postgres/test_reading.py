@@ -7,12 +7,12 @@ from datetime import date, timedelta
 from typing import NamedTuple, TypeVar
 
 import pytest
-from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy import Connection, event, text
 
 from exchange.core.ids import OPERATOR, member_text
 from exchange.core.rates import ExpiryKind, ExpiryPolicy
 from exchange.registrar import Actor
-from exchange.store.engine import engine_url, open_engine
+from exchange.store.engine import open_engine
 from exchange.store.failures import StoreUnavailable
 from exchange.store.reads.accounts import EntryFilter, FullEntry, Place, list_entries, read_entry, read_wallet
 from exchange.store.reads.ledger import read_clock
@@ -294,7 +294,7 @@ def test_a_reading_cannot_write(office: Office) -> None:
 
 
 def test_a_database_that_is_away_is_unavailable() -> None:
-    engine = create_engine(engine_url("postgresql://nobody@127.0.0.1:1/none"))
+    engine = open_engine("postgresql://nobody@127.0.0.1:1/none")
 
     with pytest.raises(StoreUnavailable):
         Snapshots(engine).read(read_clock)
@@ -346,7 +346,7 @@ def _plans(office: Office, work: Callable[[Connection], object]) -> list[str]:
 
 
 def _fill(office: Office) -> None:
-    owner = create_engine(engine_url(office.url))
+    owner = open_engine(office.url, role=None)
     with owner.begin() as connection:
         connection.execute(
             text(

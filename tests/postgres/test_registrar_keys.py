@@ -73,7 +73,7 @@ def test_a_key_is_registered_by_one_person_and_approved_by_another(office: Offic
     assert approved.state == "active"
     assert approved.valid_from > registered.valid_from
     assert approved.valid_until - registered.valid_from == timedelta(days=366)
-    assert registry_version(office) == before + 2
+    assert registry_version(office) == before + 1  # by the approval: who waits opens nothing
 
 
 def test_the_person_who_registered_a_key_does_not_approve_it(office: Office) -> None:
@@ -241,6 +241,43 @@ def test_a_partner_knows_no_key_but_its_own(office: Office) -> None:
         office.revoke(registered.key_id, tea)
 
     assert office.revoke(registered.key_id, cafe).state == "revoked"
+
+
+def test_nobody_revokes_the_hubs_own_key(office: Office) -> None:
+    ((hub_key,),) = office.rows("SELECT key_id FROM exchange.keys WHERE owner = 'hub'")
+
+    with pytest.raises(RegistrarRefusal, match="KEY_UNKNOWN"):
+        office.revoke(hub_key, CHEN)
+
+    assert office.rows("SELECT state FROM exchange.keys WHERE owner = 'hub'") == [("active",)]
+
+
+def test_two_people_who_can_approve_are_left_by_every_revocation(office: Office) -> None:
+    ((lis,),) = office.rows("SELECT key_id FROM exchange.keys WHERE holder = 'li.na'")
+    auditor = office.register(WANG, SigningKey.generate(), CHEN, roles=("auditor",))
+    office.approve(auditor.key_id, LI)
+    with pytest.raises(RegistrarRefusal, match="KEY_STATE"):
+        office.revoke(lis, CHEN)
+    assert office.revoke(auditor.key_id, CHEN).state == "revoked"  # she approved nothing
+    third = office.register(WANG, SigningKey.generate(), CHEN)
+    with pytest.raises(RegistrarRefusal, match="KEY_STATE"):
+        office.revoke(lis, CHEN)  # a key that waits can not approve either
+    office.approve(third.key_id, LI)
+
+    revoked = office.revoke(lis, CHEN)
+
+    assert revoked.state == "revoked"
+    with pytest.raises(RegistrarRefusal, match="KEY_STATE"):
+        office.revoke(third.key_id, CHEN)
+
+
+def test_a_registration_alone_has_no_hub_read_the_registry_again(office: Office) -> None:
+    cafe = office.partner("cafe")
+    before = registry_version(office)
+
+    office.register(cafe, SigningKey.generate(), CHEN)
+
+    assert registry_version(office) == before
 
 
 def test_nobody_approves_or_revokes_a_key_that_is_not_there(office: Office) -> None:

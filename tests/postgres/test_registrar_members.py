@@ -9,7 +9,6 @@ import psycopg
 import pytest
 
 from exchange.registrar import Actor, Answered, Consent, Enrolment, LinkRequest, RegistrarRefusal
-from exchange.store.engine import libpq_url
 from tests.postgres.ledger_at_work import CHEN, WIDE, Office, member_answer, number
 
 NO_CONSENT = Consent(0, 0)
@@ -238,7 +237,7 @@ def test_a_consent_waits_for_the_batch_that_holds_the_wallet(office: Office) -> 
     change = (cafe, "cafe", member, Consent(0, 0))
 
     with ThreadPoolExecutor(1) as threads:
-        with psycopg.connect(libpq_url(office.url)) as batch:
+        with psycopg.connect(office.url) as batch:
             batch.execute("SELECT 1 FROM exchange.wallets FOR NO KEY UPDATE")
             withdrawn = threads.submit(set_consent, office, *change)
             while not office.rows("SELECT 1 FROM pg_locks WHERE NOT granted"):

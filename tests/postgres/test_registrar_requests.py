@@ -6,10 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 
 import pytest
-from sqlalchemy import create_engine
 
 from exchange.registrar import Asked, NewPartner, Registrar, RegistrarRefusal, Write
-from exchange.store.engine import engine_url
+from exchange.store.engine import open_engine
 from exchange.store.failures import StoreUnavailable
 from tests.builders import burn, earn
 from tests.postgres.ledger_at_work import CHEN, LI, WIDE, Office, new_card
@@ -108,7 +107,7 @@ def test_a_defect_in_a_write_is_not_recorded(office: Office) -> None:
 
 
 def test_a_database_that_is_away_is_unavailable_and_nothing_else() -> None:
-    engine = create_engine(engine_url("postgresql://nobody@127.0.0.1:1/none"))
+    engine = open_engine("postgresql://nobody@127.0.0.1:1/none")
     call = Office("", engine, Registrar(engine)).call(CHEN)
     write = Write("create_partner", Asked("r-1", b""), call)
 

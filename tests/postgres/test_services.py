@@ -15,19 +15,20 @@ from google.rpc import error_details_pb2, status_pb2
 from google.type import date_pb2
 from nacl.signing import SigningKey
 
+from exchange.batcher import QueueFull
 from exchange.core.ids import OPERATOR, member_text
 from exchange.registrar import Actor
 from exchange.rpc.calls import Incoming, Method
 from exchange.rpc.directory import Directory
 from exchange.rpc.errors import CallError, InvalidField
 from exchange.rpc.journal import JournalService
+from exchange.rpc.lanes import Lane, Lanes
 from exchange.rpc.members import MembersService
 from exchange.rpc.partners import PartnersService
 from exchange.rpc.rate_cards import RateCardsService
 from exchange.rpc.reading import WalletReader
 from exchange.rpc.signatures import Caller
-from exchange.store.engine import libpq_url
-from exchange.store.reads import read_registry
+from exchange.store.reads import RegistryRow, read_registry
 from exchange.store.reads.snapshots import Snapshots
 from tests.builders import NOON, earn
 from tests.postgres.ledger_at_work import AUDIENCE, CHEN, LI, WIDE, Office, days_on, new_card, public
@@ -50,6 +51,7 @@ class Hub:
     directory: Directory
     methods: dict[str, Method]
     woken: int = 0
+    is_full: bool = False
     hints: list[tuple[str, str]] = field(default_factory=list)
 
     def call(self, who: Actor, name: str, request: Message, kind: type[_M]) -> _M:
@@ -86,30 +88,39 @@ def info_of(status: status_pb2.Status) -> error_details_pb2.ErrorInfo:
 @pytest.fixture
 def hub(office: Office) -> Iterator[Hub]:
     snapshots = Snapshots(office.engine)
-    connection = psycopg.connect(libpq_url(office.url), autocommit=True)
-    directory = Directory(lambda version: read_registry(connection, version))
+    connection = psycopg.connect(office.url, autocommit=True)
+
+    async def registry(version: int) -> RegistryRow | None:
+        return read_registry(connection, version)
+
+    directory = Directory(registry)
+    lanes = Lanes(Lane("read", 1, 1), Lane("write", 1, 1))
     made = Hub(office, directory, {})
 
     async def sweep() -> int:
+        if made.is_full:
+            raise QueueFull
         return made.woken
 
     registrar = office.registrar
-    reader = WalletReader(snapshots)
+    reader = WalletReader(snapshots, lanes)
     read: dict[str, Callable[[Incoming], Awaitable[bytes]]] = {
         "GetWallet": reader.get_wallet,
         "ListEntries": reader.list_entries,
     }
     readers = frozenset({"partner", "operator", "auditor"})
     for method in (
-        *PartnersService(registrar, snapshots, directory).methods(),
-        *RateCardsService(registrar, snapshots).methods(),
-        *MembersService(registrar).methods(),
-        *JournalService(AUDIENCE, registrar, snapshots, sweep).methods(),
+        *PartnersService(registrar, snapshots, directory, lanes).methods(),
+        *RateCardsService(registrar, snapshots, lanes).methods(),
+        *MembersService(registrar, lanes).methods(),
+        *JournalService(AUDIENCE, registrar, snapshots, lanes, sweep).methods(),
         *(Method(name, readers, handler, is_write=False) for name, handler in read.items()),
     ):
         made.methods[method.name] = method
     yield made
     connection.close()
+    for lane in lanes:
+        lane.close()
 
 
 def test_a_partner_with_a_key_and_a_card_is_set_up_over_the_wire(hub: Hub) -> None:
@@ -342,6 +353,20 @@ def test_the_clock_answers_with_who_was_woken_and_says_so_again(hub: Hub) -> Non
     ledger = hub.call(CHEN, "GetLedger", journal.GetLedgerRequest(), journal.GetLedgerResponse)
     assert ledger.ledger_time == moment
     assert (ledger.audience, ledger.clock) == (AUDIENCE, journal.GetLedgerResponse.CLOCK_MANUAL)
+
+
+def test_a_full_queue_after_the_clock_moved_leaves_the_outcome_unknown_to_the_same_request(hub: Hub) -> None:
+    request = journal.SetLedgerTimeRequest(
+        request_id="r-1", ledger_time=Timestamp(seconds=int(days_on(1).timestamp()))
+    )
+    hub.is_full = True
+
+    reason, _ = hub.refusal(CHEN, "SetLedgerTime", request)
+
+    assert reason == "HUB_UNAVAILABLE"
+    hub.is_full, hub.woken = False, 2
+    again = hub.call(CHEN, "SetLedgerTime", request, journal.SetLedgerTimeResponse)
+    assert again.woken_member_count == 2
 
 
 def test_windows_and_batches_are_shown_as_they_are_chained(hub: Hub) -> None:

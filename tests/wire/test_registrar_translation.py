@@ -261,9 +261,9 @@ def test_a_card_is_shown_with_all_it_says() -> None:
         ("rate_card.earn_rate.denominator", {"earn_rate": WireFraction(numerator=1)}),
         ("rate_card.earn_rate.numerator", {"earn_rate": WireFraction(numerator=-1, denominator=1)}),
         ("rate_card.earn_rate.numerator", {"earn_rate": WireFraction(numerator=10**9 + 1, denominator=1)}),
-        ("rate_card.native_rate_in", {"native_rate_in": WireFraction(numerator=0, denominator=1)}),
-        ("rate_card.native_rate_out", {"native_rate_out": WireFraction(numerator=0, denominator=1)}),
-        ("rate_card.exchange_spread", {"exchange_spread": WireFraction(numerator=1, denominator=1)}),
+        ("rate_card.native_rate_in", {"native_rate_in": WireFraction(numerator=1, denominator=10)}),
+        ("rate_card.native_rate_out", {"native_rate_out": WireFraction(numerator=9, denominator=1)}),
+        ("rate_card.exchange_spread", {"exchange_spread": WireFraction(numerator=1, denominator=50)}),
         (
             "rate_card.breakage_issuer_share",
             {"breakage_issuer_share": WireFraction(numerator=3, denominator=2)},

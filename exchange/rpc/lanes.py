@@ -1,0 +1,77 @@
+"""Threads beside the event loop, a few for each kind of work, so that no kind waits behind another's queue."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import BoundedSemaphore
+from typing import Final, NamedTuple, TypeVar
+
+from exchange.rpc.errors import error
+
+MAX_WAITING_READS: Final = 64
+MAX_WAITING_WRITES: Final = 256
+"""Of the registrar; earns and burns wait in the batcher's queue."""
+
+_T = TypeVar("_T")
+
+
+class Lane:
+    """A few threads and a bounded queue before them."""
+
+    def __init__(self, name: str, threads: int, waiting: int) -> None:
+        """`waiting` is how much work may wait for one of the `threads`."""
+        self._threads = ThreadPoolExecutor(threads, name)
+        self._room = BoundedSemaphore(threads + waiting)
+
+    async def run(self, work: Callable[[], _T]) -> _T:
+        """What `work` gives in a thread of the lane. Raises HUB_BUSY at once where the queue is full."""
+        if not self._room.acquire(blocking=False):
+            raise error("HUB_BUSY")
+        try:
+            future = self._threads.submit(work)
+        except RuntimeError as closed:  # the hub stops
+            self._room.release()
+            raise error("HUB_BUSY") from closed
+        # When the work ends, not when its caller gives up: a cancelled call's read still has the thread.
+        future.add_done_callback(self._leave)
+        return await asyncio.wrap_future(future)
+
+    def _leave(self, _: Future[_T]) -> None:
+        self._room.release()
+
+    def close(self) -> None:
+        """Drops what waits. What runs ends by itself."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class Lanes(NamedTuple):
+    """Where the services work: what is read, serialised there too, and what the registrar writes."""
+
+    reads: Lane
+    writes: Lane
+
+
+class HubLanes(NamedTuple):
+    """Who works where in a hub, so that revocation, expiry and health never wait behind callers."""
+
+    services: Lanes
+    directory: Lane
+    housekeeper: Lane
+    probe: Lane
+
+    def close(self) -> None:
+        """Closes every lane."""
+        for lane in (*self.services, self.directory, self.housekeeper, self.probe):
+            lane.close()
+
+
+def open_lanes() -> HubLanes:
+    """The lanes of one hub: 9 threads, so that none waits for one of the engine's 10 connections."""
+    return HubLanes(
+        services=Lanes(Lane("read", 2, MAX_WAITING_READS), Lane("write", 4, MAX_WAITING_WRITES)),
+        directory=Lane("directory", 1, 8),
+        housekeeper=Lane("housekeeper", 1, 8),
+        probe=Lane("probe", 1, 1),
+    )

@@ -1,0 +1,57 @@
+"""A hub on its own embedded PostgreSQL, whose postmaster is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from examples.coalition import CardTerms
+from tests.live_hub import EARN, Coalition, eventually, health, is_serving, new_site, running
+
+SECONDS = 10.0
+
+
+@pytest.fixture
+def embedded_hub(tmp_path: Path) -> Iterator[Coalition]:
+    site, people = new_site(tmp_path, {"DATABASE_URL": ""})
+    with running(site, people, "") as coalition:
+        service = (tmp_path / "postgres" / "pg_service.conf").read_text().splitlines()
+        coalition.database_url = make_conninfo(**dict(line.split("=", 1) for line in service[2:] if line))
+        coalition.add_partner("cafe", cards=[CardTerms()])
+        yield coalition
+
+
+def kill_postmaster(data_dir: Path) -> None:
+    (pid_file,) = (data_dir / "postgres").rglob("postmaster.pid")
+    os.kill(int(pid_file.read_text().split()[0]), signal.SIGKILL)
+
+
+def test_a_hub_starts_its_own_server_again_and_loses_nothing_it_answered(embedded_hub: Coalition) -> None:
+    hub, wire, cafe = embedded_hub.hub, embedded_hub.wire, embedded_hub.keys["cafe"]
+    member_id = embedded_hub.member("cafe")
+    before = [wire.call(cafe, EARN, embedded_hub.earn(member_id)) for _ in range(20)]
+
+    kill_postmaster(embedded_hub.site.data_dir)
+    killed = time.monotonic()
+    after = [wire.call(cafe, EARN, embedded_hub.earn(member_id))]
+    while after[-1].code is not grpc.StatusCode.OK and time.monotonic() - killed < SECONDS:
+        after.append(wire.call(cafe, EARN, embedded_hub.earn(member_id)))
+
+    took = time.monotonic() - killed
+    assert {answer.code for answer in before} == {grpc.StatusCode.OK}
+    assert {answer.reason for answer in after[:-1]} == {"HUB_UNAVAILABLE"}
+    assert after[-1].code is grpc.StatusCode.OK
+    assert took < SECONDS
+    eventually(lambda: is_serving(hub.address))
+    (kept,) = embedded_hub.rows("SELECT count(*) FROM exchange.entries")
+    assert kept == (21,)
+    assert hub.process.poll() is None
+    assert "started again" in hub.log.read_text()
+    assert health(hub.address) == "SERVING"
