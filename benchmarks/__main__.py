@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("make bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller and shorter: about two minutes")
     parser.add_argument(
-        "--hubs", type=int, choices=(1, 2), default=1, help="hub processes on the database (1)"
+        "--hubs", type=int, choices=(1, 2), default=2, help="hub processes on the database (2)"
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON only")
     parser.add_argument("--strict", action="store_true", help="exit 1 when a goal is missed")
