@@ -1,7 +1,9 @@
 """Gathers commands into batches: while one batch is being committed, the next one fills.
 
 One batch is one transaction. A lone command in an idle hub waits for no timer; a second batch starts beside a
-running one only when enough commands wait to make it worth a connection. Batches that run side by side never
+running one only when enough commands wait to make it worth a connection. A small batch runs in the event loop,
+because a thread beside it would cost more in hand-overs of the interpreter than its work; a large one has a
+thread, so that callers are still heard. Batches that run side by side never
 share a member: they would wait for each other's locks in the database, so a command whose member is busy
 waits here for the next batch instead. A call may so be decided in parts, which changes no answer.
 """
@@ -13,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from exchange.core.book import Book, Terms
 from exchange.core.commands import Command, Wake
@@ -24,12 +26,21 @@ from exchange.core.rates import Cards
 from exchange.store.engine import forget_plans
 from exchange.store.failures import Race, StoreUnavailable, translated_failures
 from exchange.store.load import load_book
-from exchange.store.pipeline import HubConnection
+from exchange.store.pipeline import ROLLBACK, HubConnection, Request, Steps
 from exchange.store.reads import read_cards
-from exchange.store.save import NO_ENTRY, RequestRow, call_id_of, save_batch, system_requests
+from exchange.store.save import (
+    NO_ENTRY,
+    RequestRow,
+    call_id_of,
+    save_batch,
+    system_requests,
+)
 
 MAX_BATCH: Final = 1000
 """Commands of one transaction."""
+
+SMALL: Final = 100
+"""Commands up to which a batch runs in the loop and is inserted; a larger one has a thread, and is copied."""
 
 MAX_QUEUE: Final = 20_000
 """Commands that may wait; one more is refused, because it would only time out."""
@@ -59,6 +70,8 @@ class BatchFigures(NamedTuple):
     waited_seconds: float
     took_seconds: float
 
+
+_T = TypeVar("_T")
 
 Encode = Callable[[Sequence[Command], Sequence[Decision], Book], list[Answer]]
 
@@ -105,16 +118,17 @@ class Batcher:
         connections: int = 3,
     ) -> None:
         """Takes what opens a connection, what turns decisions into answer bytes, and who watches."""
-        self._runner = _BatchRunner(terms, encode)
         self._observe = observe
         self._lanes = tuple(_Lane(connect) for _ in range(connections))
         self._idle = list(self._lanes)
         self._threads = ThreadPoolExecutor(connections, "batch")
+        self._runner = _BatchRunner(terms, encode, self._threads)
         self._queue: deque[_Submission] = deque()
         self._queued = 0
         self._busy: set[int] = set()
         self._running: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._starting = False
 
     async def submit(self, commands: Sequence[Command], call: Call | None) -> list[Answer]:
         """Decides the commands and gives one answer each, in order, once they are durable.
@@ -129,8 +143,7 @@ class Batcher:
         waiting = list(range(len(commands)))
         self._queue.append(_Submission(commands, call, done, loop.time(), waiting))
         self._queued += len(commands)
-        # Not at once but when the loop has run what is ready now: calls that came together share a batch.
-        loop.call_soon(self._start_batches)
+        self._start_soon()
         return await done
 
     async def stop(self) -> None:
@@ -143,6 +156,19 @@ class Batcher:
         self._threads.shutdown()
         for lane in self._lanes:
             lane.close()
+
+    def _start_soon(self) -> None:
+        """Not at once but when the loop has run what is ready now: calls that come together share a batch."""
+        if not self._starting:
+            self._starting = True
+            asyncio.get_running_loop().call_soon(self._start_when_quiet, self._queued)
+
+    def _start_when_quiet(self, queued: int) -> None:
+        if queued < self._queued < SMALL:  # this round of the loop brought more: so may the next
+            asyncio.get_running_loop().call_soon(self._start_when_quiet, self._queued)
+            return
+        self._starting = False
+        self._start_batches()
 
     def _start_batches(self) -> None:
         while self._queue and self._idle:
@@ -198,14 +224,14 @@ class Batcher:
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        self._start_batches()
+        self._start_soon()
 
     async def _run(self, lane: _Lane, batch: list[_Part]) -> None:
         loop = asyncio.get_running_loop()
         started = loop.time()
         outcome: _Outcome | Exception
         try:
-            outcome = await loop.run_in_executor(self._threads, self._runner.run, lane, batch)
+            outcome = await self._runner.run(lane, batch)
         except Exception as error:  # noqa: BLE001  # whatever it is, it belongs to those who wait for it
             outcome = error
         self._idle.append(lane)
@@ -260,17 +286,29 @@ class _Lane:
     def __init__(self, connect: Callable[[], HubConnection]) -> None:
         self._connect = connect
         self._connection: HubConnection | None = None
-        self._batch_count = 0
+        self.batch_count = 0
 
-    def connection(self) -> HubConnection:
-        if self._connection is None or self._connection.closed:
-            self._connection = self._connect()
+    @property
+    def ready(self) -> HubConnection | None:
+        """The connection, where it stands and has good plans; None where `connect` is to be called first."""
+        if self._connection is None or self._connection.closed or self._plans_are_old():
+            return None
         return self._connection
 
-    def count_batch(self) -> None:
-        self._batch_count += 1
-        if self._batch_count & (self._batch_count - 1) == 0:
-            forget_plans(self.connection())
+    def connect(self) -> HubConnection:
+        """The connection, opened and with new plans where it must be. Waits for the server."""
+        if self._connection is None or self._connection.closed:
+            self._connection = self._connect()
+        elif self._plans_are_old():
+            forget_plans(self._connection)
+        return self._connection
+
+    def _plans_are_old(self) -> bool:
+        return self.batch_count > 0 and self.batch_count & (self.batch_count - 1) == 0
+
+    def rollback(self) -> None:
+        if self._connection is not None:
+            self._connection.rollback()
 
     def close(self) -> None:
         if self._connection is not None:
@@ -292,38 +330,54 @@ class _Outcome(NamedTuple):
 
 
 class _BatchRunner:
-    """One batch from commands to answers, in a lane's thread."""
+    """One batch from commands to answers: in the loop where it is small, else in a thread."""
 
-    def __init__(self, terms: Terms, encode: Encode) -> None:
+    def __init__(self, terms: Terms, encode: Encode, threads: ThreadPoolExecutor) -> None:
         self._terms = terms
         self._encode = encode
+        self._threads = threads
         self._cards: tuple[int, Cards] = (0, Cards([]))  # with their registry version; replaced as a whole
 
-    def run(self, lane: _Lane, batch: list[_Part]) -> _Outcome:
+    async def run(self, lane: _Lane, batch: list[_Part]) -> _Outcome:
+        """The committed batch's outcome. Raises `StoreUnavailable`, or what went wrong."""
         retries = 0
         while True:
             try:
                 with translated_failures():
-                    outcome = self._attempt(lane.connection(), batch)._replace(retry_count=retries)
-                    lane.count_batch()
-                    return outcome
+                    outcome = await self._attempt(lane, batch)
+                    return outcome._replace(retry_count=retries)
             except _StaleCards:
                 with translated_failures():
-                    self._refresh(lane.connection())
+                    await self._in_thread(self._refresh, lane)
             except Race as race:
-                with translated_failures():
-                    lane.connection().rollback()
                 retries += 1
+                with translated_failures():
+                    await self._in_thread(lane.rollback)
                 if retries > MAX_RETRIES:
                     raise StoreUnavailable("too many retries") from race
             except BaseException:
                 lane.close()  # whatever went wrong, the transaction must not live on
                 raise
 
-    def _attempt(self, connection: HubConnection, batch: list[_Part]) -> _Outcome:
+    async def _attempt(self, lane: _Lane, batch: list[_Part]) -> _Outcome:
+        """Decides and saves the batch once."""
         commands = [command for part in batch for command in part.commands()]
+        steps = self._steps(batch, commands)
+        connection = lane.ready
+        if connection is None:  # it has to connect first, which can't be done in the loop
+            connection = await self._in_thread(lane.connect)
+        lane.batch_count += 1
+        if len(commands) <= SMALL:
+            return await connection.drive_in_loop(steps)
+        return await self._in_thread(connection.drive, steps)
+
+    async def _in_thread(self, work: Callable[..., _T], *arguments: object) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+    def _steps(self, batch: list[_Part], commands: list[Command]) -> Steps[_Outcome]:
         version, cards = self._cards
-        loaded = load_book(connection, collect_needs(commands, cards, self._terms), cards, self._terms)
+        needs = collect_needs(commands, cards, self._terms)
+        loaded = yield from load_book(needs, cards, self._terms)
         if loaded.registry_version != version:
             raise _StaleCards
         book = loaded.book
@@ -331,17 +385,17 @@ class _BatchRunner:
         answers = self._encode(commands, decisions, book)
         record = _to_record(batch, decisions, answers, book)
         if record.requests or any(wallet.changed for wallet in book.wallets.values()):
-            save_batch(
-                connection, book, record.requests, record.calls, self._terms.window_of(book.decided_time)
-            )
+            window_date = self._terms.window_of(book.decided_time)
+            by_copy = len(commands) > SMALL
+            yield from save_batch(book, record.requests, record.calls, window_date, by_copy=by_copy)
         else:
-            connection.rollback()  # nothing new: repeats and rejections write nothing
+            yield [Request(ROLLBACK)]  # nothing new: repeats and rejections write nothing
         return _Outcome(answers, record.call_ids, len(book.entries), 0)
 
-    def _refresh(self, connection: HubConnection) -> None:
+    def _refresh(self, lane: _Lane) -> None:
+        connection = lane.connect()
         connection.rollback()
         self._cards = read_cards(connection)
-        connection.rollback()
 
 
 class _Record(NamedTuple):

@@ -8,8 +8,6 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from nacl.signing import VerifyKey
-
 from exchange.core.ids import OPERATOR
 from exchange.rpc.signatures import AdmissibleKey, Caller
 from exchange.store.failures import StoreUnavailable, without_values
@@ -104,7 +102,7 @@ def _admissible(key: KeyRow, partner_ids: dict[str, int]) -> AdmissibleKey | Non
         return None
     return AdmissibleKey(
         Caller(key.key_id, key.owner, partner_id, key.holder, frozenset(key.roles)),
-        VerifyKey(key.public_key),
+        key.public_key,
         key.valid_from.timestamp(),
         key.valid_until.timestamp(),
     )

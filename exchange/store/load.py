@@ -18,7 +18,7 @@ from exchange.core.lots import Lot, LotKey
 from exchange.core.needs import Needs
 from exchange.core.rates import Cards
 from exchange.store.binary import dates, int4s, int8s, texts
-from exchange.store.pipeline import BEGIN, HubConnection, Request
+from exchange.store.pipeline import BEGIN, Request, Steps
 
 FIRST_LOTS: Final = 4
 """Lots in consumption order that a burn is given at first; nearly all need no more."""
@@ -88,20 +88,17 @@ class Loaded(NamedTuple):
     registry_version: int
 
 
-def load_book(connection: HubConnection, needs: Needs, cards: Cards, terms: Terms) -> Loaded:
+def load_book(needs: Needs, cards: Cards, terms: Terms) -> Steps[Loaded]:
     """Begins a transaction, locks and reads what the commands need. The caller commits or rolls back."""
     lot_requests = _lot_requests(needs)
-    answers = iter(
-        connection.run(
-            [
-                Request(BEGIN),
-                Request(LOCK_WALLETS, (int8s(sorted(needs.members)),)),
-                Request(READ_CONSTANTS),
-                *lot_requests,
-                *_key_requests(needs),
-            ]
-        )
-    )
+    rows = yield [
+        Request(BEGIN),
+        Request(LOCK_WALLETS, (int8s(sorted(needs.members)),)),
+        Request(READ_CONSTANTS),
+        *lot_requests,
+        *_key_requests(needs),
+    ]
+    answers = iter(rows)
     next(answers)
     wallet_rows = next(answers)
     batch_id, clock, registry_version = next(answers)[0]
@@ -109,7 +106,7 @@ def load_book(connection: HubConnection, needs: Needs, cards: Cards, terms: Term
     book = Book(terms, cards, decided_time, batch_id, wallets)
     for _ in lot_requests:
         add_lots(book, next(answers))
-    _load_missing_lots(connection, needs, book)
+    yield from _load_missing_lots(needs, book)
     for row in next(answers):
         book.links[row[0], row[1]] = Link(*row)
     for partner_id, request_id, fingerprint, accepted, answer in next(answers):
@@ -170,7 +167,7 @@ def add_lots(book: Book, rows: Sequence[TupleRow]) -> None:
         book.wallets[lot.member_id].lots[key] = lot
 
 
-def _load_missing_lots(connection: HubConnection, needs: Needs, book: Book) -> None:
+def _load_missing_lots(needs: Needs, book: Book) -> Steps[None]:
     """The second reading, for members whose burns may need more lots, or who have lots past their day."""
     short = [
         wallet.member_id
@@ -178,7 +175,7 @@ def _load_missing_lots(connection: HubConnection, needs: Needs, book: Book) -> N
         if wallet.next_expiry_date < book.today or _may_run_short(wallet, needs)
     ]
     if short:
-        (rows,) = connection.run([Request(READ_OPEN_LOTS, (int8s(short),))])
+        (rows,) = yield [Request(READ_OPEN_LOTS, (int8s(short),))]
         add_lots(book, rows)
 
 

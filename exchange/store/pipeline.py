@@ -2,18 +2,23 @@
 
 psycopg's own pipeline polls the socket at every statement. Beside a busy event loop each poll hands the
 interpreter over and waits to get it back: some 40 times a batch, which cost more than the statements.
+
+What a batch does with its connection is written as steps: a generator that yields what is to be sent and is
+given the rows. So the same text runs in a thread, where a large batch does not keep the loop from its callers,
+and in the event loop itself, where a small one does without a thread and the interpreter's hand-overs.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from functools import lru_cache
 from itertools import count
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 import psycopg
-from psycopg import errors
+from psycopg import errors, waiting
+from psycopg.abc import PQGen
 from psycopg.adapt import Transformer
 from psycopg.generators import fetch_many, send
 from psycopg.pq import ExecStatus, Format, TransactionStatus
@@ -34,47 +39,112 @@ class Request(NamedTuple):
     values: tuple[bytes, ...] = ()
 
 
+class CopyIn(NamedTuple):
+    """A COPY FROM STDIN and its whole binary stream. It can't share a pipeline, so it is a step of its own."""
+
+    statement: bytes
+    stream: bytes
+
+
+Rows: TypeAlias = list[list[TupleRow]]
+
+_T = TypeVar("_T")
+
+Steps: TypeAlias = Generator[Sequence[Request] | CopyIn, Rows, _T]
+"""Work on a connection: yields requests to be sent together, or a copy, and is given the rows of each request."""
+
+_POLL_SECONDS: Final = 5.0
+"""How often a wait in the loop looks up; nothing depends on it."""
+
+
 class HubConnection(psycopg.Connection[TupleRow]):
     """A connection in autocommit mode that also runs whole pipelines; its user says BEGIN and COMMIT."""
 
     _statement_names: dict[bytes, bytes]
 
-    def run(self, requests: Sequence[Request]) -> list[list[TupleRow]]:
+    def run(self, requests: Sequence[Request]) -> Rows:
         """Sends all requests at once and gives the rows of each. Raises the first failure, after all are read."""
+        return self.wait(self._exchange(requests))
+
+    def drive(self, steps: Steps[_T]) -> _T:
+        """Takes steps to their end in this thread and gives what they return."""
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    rows = self._perform(step)
+                except psycopg.Error as failure:
+                    step = steps.throw(failure)
+                else:
+                    step = steps.send(rows)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # the generator's type says what it is
+
+    async def drive_in_loop(self, steps: Steps[_T]) -> _T:
+        """Takes steps to their end in the event loop. They may not copy: a COPY waits for the server."""
+        try:
+            step = next(steps)
+            while True:
+                assert not isinstance(step, CopyIn)
+                try:
+                    rows = await waiting.wait_async(
+                        self._exchange(step), self.pgconn.socket, interval=_POLL_SECONDS
+                    )
+                except psycopg.Error as failure:
+                    step = steps.throw(failure)
+                else:
+                    step = steps.send(rows)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # the generator's type says what it is
+
+    def _perform(self, step: Sequence[Request] | CopyIn) -> Rows:
+        if not isinstance(step, CopyIn):
+            return self.run(step)
+        with self.cursor().copy(step.statement) as copy:
+            copy.write(step.stream)
+        return []
+
+    def _exchange(self, requests: Sequence[Request]) -> PQGen[Rows]:
         pgconn = self.pgconn
-        names = [self._prepare(request.statement) for request in requests]
         pgconn.enter_pipeline_mode()
-        for name, request in zip(names, requests, strict=True):
-            values = request.values
+        unknown = self._prepare(requests)
+        names = self._statement_names
+        for statement, values in requests:
+            name = names.get(statement) or unknown[statement]
             pgconn.send_query_prepared(name, values, [Format.BINARY] * len(values), Format.BINARY)
         pgconn.pipeline_sync()
-        self.wait(send(pgconn))
-        results = [self.wait(fetch_many(pgconn))[0] for _ in requests]
-        self.wait(fetch_many(pgconn))  # the end of the pipeline itself
+        yield from send(pgconn)
+        results: list[PGresult] = []
+        for _ in range(len(unknown) + len(requests)):
+            results += yield from fetch_many(pgconn)
+        yield from fetch_many(pgconn)  # the end of the pipeline itself
         pgconn.exit_pipeline_mode()
+        for (statement, name), result in zip(unknown.items(), results, strict=False):
+            if result.status in _OK:
+                names[statement] = name
         for result in results:
             if result.status not in _OK:
                 raise errors.error_from_result(result)
-        return [self._rows(result) for result in results]
+        return [self._rows(result) for result in results[len(unknown) :]]
 
     def rollback(self) -> None:
         """Ends an open transaction. psycopg's own would also deallocate every prepared statement."""
         if self.pgconn.transaction_status != TransactionStatus.IDLE:
             self.run([Request(ROLLBACK)])
 
-    def _prepare(self, statement: bytes) -> bytes:
+    def _prepare(self, requests: Sequence[Request]) -> dict[bytes, bytes]:
+        """Has the statements prepared that this connection has not seen yet; gives their names."""
         try:
-            prepared = self._statement_names
+            known = self._statement_names
         except AttributeError:
-            prepared = self._statement_names = {}
-        name = prepared.get(statement)
-        if name is None:
-            name = f"hub_{len(prepared)}".encode()
-            result = self.pgconn.prepare(name, _numbered(statement))
-            if result.status not in _OK:
-                raise errors.error_from_result(result)
-            prepared[statement] = name
-        return name
+            known = self._statement_names = {}
+        unknown: dict[bytes, bytes] = {}
+        for statement, _ in requests:
+            if statement not in known and statement not in unknown:
+                name = f"hub_{len(known) + len(unknown)}".encode()
+                self.pgconn.send_prepare(name, _numbered(statement))
+                unknown[statement] = name
+        return unknown
 
     def _rows(self, result: PGresult) -> list[TupleRow]:
         if not result.ntuples:

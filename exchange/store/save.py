@@ -27,10 +27,7 @@ from exchange.store.binary import (
     int8s,
     microseconds,
 )
-from exchange.store.pipeline import COMMIT, HubConnection, Request
-
-SMALL: Final = 100
-"""Decisions up to which a batch is inserted rather than copied."""
+from exchange.store.pipeline import COMMIT, CopyIn, Request, Steps
 
 NO_ENTRY: Final = -1
 NO_CALL: Final = -1
@@ -123,12 +120,13 @@ def system_requests(book: Book) -> list[RequestRow]:
 
 
 def save_batch(
-    connection: HubConnection,
     book: Book,
     requests: Sequence[RequestRow],
     calls: Sequence[tuple[int, Call]],
     window_date: date,
-) -> None:
+    *,
+    by_copy: bool,
+) -> Steps[None]:
     """Writes everything a batch decided and commits. `window_date` is the business day of its decided time.
 
     A batch without decisions is no link of the chain; it may still have learnt that nothing was due.
@@ -145,24 +143,18 @@ def save_batch(
     )
     journal = [form.pack(rows) for form, rows in tables[:3]]
     digest = sha256(b"".join([row for rows in journal for row in rows])).digest()
-    is_small = len(requests) <= SMALL
-    if not is_small:
+    if by_copy:
         packed = journal + [form.pack(rows) for form, rows in tables[3:]]
         for (form, _), rows in zip(tables, packed, strict=True):
-            _copy(connection, form, rows)
+            if rows:
+                yield CopyIn(form.copy, copy_stream(rows))
     steps = []
-    if is_small:
+    if not by_copy:
         steps += [Request(form.insert, form.arrays(values)) for form, values in tables if values]
     steps += _update_requests(book, [lot for lot in lots if not lot.created])
     if requests:
         steps.append(_append_request(book, digest, window_date))
-    connection.run([*steps, Request(COMMIT)])
-
-
-def _copy(connection: HubConnection, form: RowFormat, rows: Sequence[bytes]) -> None:
-    if rows:
-        with connection.cursor().copy(form.copy) as copy:
-            copy.write(copy_stream(rows))
+    yield [*steps, Request(COMMIT)]
 
 
 def _journal_rows(book: Book) -> tuple[list[Row], list[Row], list[Row]]:

@@ -555,7 +555,8 @@ def test_lots_loaded_by_need_decide_as_all_lots_would(office: Office) -> None:
     with open_connection(shop.url) as connection:
         _, cards = read_cards(connection)
         by_need, complete = (
-            load_book(connection, collect_needs(commands, cards, TERMS), cards, TERMS).book for _ in range(2)
+            connection.drive(load_book(collect_needs(commands, cards, TERMS), cards, TERMS)).book
+            for _ in range(2)
         )
         add_lots(complete, connection.execute(f"SELECT {LOT_COLUMNS} FROM exchange.lots".encode()).fetchall())
         connection.rollback()

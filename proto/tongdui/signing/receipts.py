@@ -4,7 +4,14 @@ import base64
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tongdui.signing.grammar import DIGEST, RECEIPT_INPUT, RECEIPT_SIGNATURE, matched, sole_entries
+from tongdui.signing.grammar import (
+    DIGEST,
+    RECEIPT_INPUT,
+    RECEIPT_SIGNATURE,
+    matched,
+    matched_often,
+    sole_entries,
+)
 from tongdui.signing.text import receipt_base
 
 RECEIPT_ENTRY_NAMES = ("content-digest", "signature-input", "signature")
@@ -44,7 +51,7 @@ def parse_receipt(trailing_metadata: Iterable[tuple[str, str | bytes]]) -> Recei
     """
     digest, signature_input, signature = sole_entries(trailing_metadata, RECEIPT_ENTRY_NAMES)
     matched(DIGEST, "content-digest", digest)
-    params, created, key_id = matched(RECEIPT_INPUT, "signature-input", signature_input).groups()
+    params, created, key_id = matched_often(RECEIPT_INPUT, "signature-input", signature_input).groups()
     signature_base64 = matched(RECEIPT_SIGNATURE, "signature", signature)[1]
     return Receipt(
         digest_text=digest,

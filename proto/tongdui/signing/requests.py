@@ -15,6 +15,7 @@ from tongdui.signing.grammar import (
     REQUEST_SIGNATURE,
     checked_audience,
     matched,
+    matched_often,
     sole_entries,
 )
 from tongdui.signing.text import request_base
@@ -90,7 +91,9 @@ def parse_request(metadata: Iterable[tuple[str, str | bytes]]) -> SignedRequest:
     digest, audience, signature_input, signature = sole_entries(metadata, REQUEST_ENTRY_NAMES)
     matched(DIGEST, "content-digest", digest)
     checked_audience(audience)
-    params, created, expires, key_id = matched(REQUEST_INPUT, "signature-input", signature_input).groups()
+    params, created, expires, key_id = matched_often(
+        REQUEST_INPUT, "signature-input", signature_input
+    ).groups()
     signature_base64 = matched(REQUEST_SIGNATURE, "signature", signature)[1]
     return SignedRequest(
         digest_text=digest,

@@ -18,6 +18,7 @@ from tongdui.signing.grammar import (
     SignatureMalformed,
     checked_audience,
     matched,
+    matched_often,
 )
 
 SIGNATURE_BYTES = 64
@@ -36,16 +37,16 @@ def request_params(created: int, expires: int, key_id: str) -> str:
     return (
         '("@method" "@path" "content-digest" "tongdui-audience")'
         f";created={_seconds('created', created)};expires={_seconds('expires', expires)}"
-        f';keyid="{matched(KEY_ID, "keyid", key_id)[0]}";tag="tongdui-v1"'
+        f';keyid="{matched_often(KEY_ID, "keyid", key_id)[0]}";tag="tongdui-v1"'
     )
 
 
 def request_base(path: str, digest: str, audience: str, params: str) -> bytes:
     """The bytes a caller signs: `path` is the full gRPC method, `/package.Service/Method`."""
-    matched(PATH, "path", path)
+    matched_often(PATH, "path", path)
     matched(DIGEST, "content-digest", digest)
     checked_audience(audience)
-    matched(REQUEST_PARAMS, "signature-input", params)
+    matched_often(REQUEST_PARAMS, "signature-input", params)
     return (
         f'"@method": POST\n"@path": {path}\n"content-digest": {digest}\n"tongdui-audience": {audience}\n'
         f'"@signature-params": {params}'
@@ -56,7 +57,7 @@ def request_entries(digest: str, audience: str, params: str, signature: bytes) -
     """The four metadata entries of a signed request, for the call that sends exactly the digested bytes."""
     matched(DIGEST, "content-digest", digest)
     checked_audience(audience)
-    matched(REQUEST_PARAMS, "signature-input", params)
+    matched_often(REQUEST_PARAMS, "signature-input", params)
     return (
         ("content-digest", digest),
         ("tongdui-audience", audience),
@@ -74,7 +75,7 @@ def receipt_params(created: int, key_id: str) -> str:
         '("content-digest" "@path";req "content-digest";req "signature-input";req;key="td")'
         f';created={_seconds("created", created)};keyid="{key_id}";tag="tongdui-receipt-v1"'
     )
-    return matched(RECEIPT_PARAMS, "keyid", params)[0]
+    return matched_often(RECEIPT_PARAMS, "keyid", params)[0]
 
 
 def receipt_base(
@@ -86,10 +87,10 @@ def receipt_base(
     `request_params` is that request's `signature-input` after its label.
     """
     matched(DIGEST, "content-digest", response_digest)
-    matched(PATH, "path", path)
+    matched_often(PATH, "path", path)
     matched(DIGEST, "request content-digest", request_digest)
-    matched(REQUEST_PARAMS, "request signature-input", request_params)
-    matched(RECEIPT_PARAMS, "signature-input", params)
+    matched_often(REQUEST_PARAMS, "request signature-input", request_params)
+    matched_often(RECEIPT_PARAMS, "signature-input", params)
     return (
         f'"content-digest": {response_digest}\n"@path";req: {path}\n"content-digest";req: {request_digest}\n'
         f'"signature-input";req;key="td": {request_params}\n"@signature-params": {params}'
@@ -99,7 +100,7 @@ def receipt_base(
 def receipt_entries(response_digest: str, params: str, signature: bytes) -> tuple[tuple[str, str], ...]:
     """The three trailing metadata entries of a receipt."""
     matched(DIGEST, "content-digest", response_digest)
-    matched(RECEIPT_PARAMS, "signature-input", params)
+    matched_often(RECEIPT_PARAMS, "signature-input", params)
     return (
         ("content-digest", response_digest),
         ("signature-input", f"hub={params}"),
