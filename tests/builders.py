@@ -11,12 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from exchange.core.book import Book, Known, Link, Terms, Wallet
-from exchange.core.commands import Asked, Burn, Earn
+from exchange.core.commands import Adjust, Asked, Burn, ChangeState, Earn, Merge, Unmerge
 from exchange.core.decisions import Accepted, Decision, Refused, Rejected
+from exchange.core.ids import OPERATOR
 from exchange.core.lots import Lot, LotKey
 from exchange.core.rates import NEVER, Cards, ExpiryKind, ExpiryPolicy, RateCard
 from exchange.core.refusals import Refusal
@@ -144,6 +145,37 @@ def burn(
         "",
         points,
     )
+    return command._replace(fingerprint=fingerprint(command))
+
+
+_MAY_BE_LEFT_OUT: Final[dict[str, dict[str, Any]]] = {
+    "Earn": {"points": 0, "spend_minor": 0, "expiry_date": None},
+    "ClawBackEarn": {"part": 0, "points": 0, "refunded_spend_minor": 0},
+    "RefundBurn": {"part": 0},
+    "ExchangeIn": {"expiry_date": None},
+}
+
+
+def asked(
+    what: type[Any],
+    request_id: str,
+    *,
+    partner_id: int | None = None,
+    member_id: int = M1,
+    event_time: datetime = NOON,
+    terminal_id: str = "t-1",
+    reference: str | None = None,
+    **fields: Any,
+) -> Any:
+    """A command of any class: of A unless told otherwise, or of the operator if it is one of the operator's.
+
+    Its reference is its request id.
+    """
+    if partner_id is None:
+        partner_id = OPERATOR if what in (Adjust, ChangeState, Merge, Unmerge) else A
+    common = (partner_id, request_id, b"", member_id, event_time, "s-1", terminal_id)
+    said = {**_MAY_BE_LEFT_OUT.get(what.__name__, {}), **fields}
+    command = what(*common, reference or request_id, "", "", "", **said)
     return command._replace(fingerprint=fingerprint(command))
 
 

@@ -1,7 +1,8 @@
 """What can be asked of the ledger.
 
 Tuples rather than frozen dataclasses: they are made a thousand a batch, and a tuple costs a third
-(docs/adr/0004).
+(docs/adr/0004). The first eleven fields are the same in every one but `Wake`. Points are whole; spend is in
+minor units; `original` is the request id, of the same partner, of the command that this one follows.
 """
 
 from __future__ import annotations
@@ -10,8 +11,29 @@ from datetime import date, datetime
 from typing import Final, Literal, NamedTuple
 
 
+class Quote(NamedTuple):
+    """A price that the hub promised: the wire layer has checked its signature and what it is bound to."""
+
+    quote_id: str
+    rate_version: int
+    expire_time: datetime
+
+
+class Authority(NamedTuple):
+    """On what a member's points may be spent: the SHA-256 of a pay code, or, where it is empty, the consent."""
+
+    pay_code: bytes = b""
+    quote: Quote | None = None
+
+
+NO_AUTHORITY: Final = Authority()
+
+
 class Earn(NamedTuple):
-    """Give a member points. Exactly one of `points` and `spend_minor` is above 0."""
+    """Give a member points. Exactly one of `points`, `spend_minor` and `native_points` is above 0.
+
+    `pending` earns are owed only when they are confirmed; `once_rule` names a rule that a member may earn by once.
+    """
 
     partner_id: int
     request_id: str
@@ -27,11 +49,72 @@ class Earn(NamedTuple):
     points: int
     spend_minor: int
     expiry_date: date | None
+    native_points: int = 0
+    pending: bool = False
+    once_rule: str = ""
+    quote: Quote | None = None
     kind: Literal["earn"] = "earn"
 
 
-class Burn(NamedTuple):
-    """Spend a member's points at the calling partner."""
+class ConfirmEarn(NamedTuple):
+    """The order behind a pending earn was completed."""
+
+    partner_id: int
+    request_id: str
+    fingerprint: bytes
+    member_id: int
+    event_time: datetime
+    store_id: str
+    terminal_id: str
+    reference: str
+    reason: str
+    campaign_id: str
+    channel: str
+    original: str
+    kind: Literal["confirm_earn"] = "confirm_earn"
+
+
+class CancelEarn(NamedTuple):
+    """The order behind a pending earn was not completed. The hub cancels what is pending too long."""
+
+    partner_id: int
+    request_id: str
+    fingerprint: bytes
+    member_id: int
+    event_time: datetime
+    store_id: str
+    terminal_id: str
+    reference: str
+    reason: str
+    campaign_id: str
+    channel: str
+    original: str
+    kind: Literal["cancel_earn"] = "cancel_earn"
+
+
+class ClawBackEarn(NamedTuple):
+    """An order was refunded, whole or in part. Exactly one of `points` and `refunded_spend_minor` is above 0."""
+
+    partner_id: int
+    request_id: str
+    fingerprint: bytes
+    member_id: int
+    event_time: datetime
+    store_id: str
+    terminal_id: str
+    reference: str
+    reason: str
+    campaign_id: str
+    channel: str
+    original: str
+    part: int
+    points: int
+    refunded_spend_minor: int
+    kind: Literal["claw_back_earn"] = "claw_back_earn"
+
+
+class AuthorizeBurn(NamedTuple):
+    """Hold a member's points for a time; `hold_seconds` 0 is the default."""
 
     partner_id: int
     request_id: str
@@ -45,11 +128,13 @@ class Burn(NamedTuple):
     campaign_id: str
     channel: str
     points: int
-    kind: Literal["burn"] = "burn"
+    hold_seconds: int = 0
+    authority: Authority = NO_AUTHORITY
+    kind: Literal["authorize_burn"] = "authorize_burn"
 
 
-class Expire(NamedTuple):
-    """The hub's own posting of a lot past its day. Never asked for, only derived."""
+class ExtendHold(NamedTuple):
+    """Hold the points of an authorisation `hold_seconds` longer, from now."""
 
     partner_id: int
     request_id: str
@@ -62,24 +147,326 @@ class Expire(NamedTuple):
     reason: str
     campaign_id: str
     channel: str
-    kind: Literal["expire"] = "expire"
+    original: str
+    hold_seconds: int
+    kind: Literal["extend_hold"] = "extend_hold"
+
+
+class CaptureBurn(NamedTuple):
+    """Burn all (`points` 0) or part of what is held, and release the rest."""
+
+    partner_id: int
+    request_id: str
+    fingerprint: bytes
+    member_id: int
+    event_time: datetime
+    store_id: str
+    terminal_id: str
+    reference: str
+    reason: str
+    campaign_id: str
+    channel: str
+    original: str
+    points: int = 0
+    kind: Literal["capture_burn"] = "capture_burn"
+
+
+class VoidBurn(NamedTuple):
+    """Release what is held."""
+
+    partner_id: int
+    request_id: str
+    fingerprint: bytes
+    member_id: int
+    event_time: datetime
+    store_id: str
+    terminal_id: str
+    reference: str
+    reason: str
+    campaign_id: str
+    channel: str
+    original: str
+    kind: Literal["void_burn"] = "void_burn"
+
+
+class Burn(NamedTuple):
+    """Spend a member's points at the calling partner: authorise and capture in one."""
+
+    partner_id: int
+    request_id: str
+    fingerprint: bytes
+    member_id: int
+    event_time: datetime
+    store_id: str
+    terminal_id: str
+    reference: str
+    reason: str
+    campaign_id: str
+    channel: str
+    points: int
+    authority: Authority = NO_AUTHORITY
+    kind: Literal["burn"] = "burn"
+
+
+class RefundBurn(NamedTuple):
+    """Goods paid with points came back, all or some. `original` is a burn, a capture or a confirmed exchange."""
+
+    partner_id: int
+    request_id: str
+    fingerprint: bytes
+    member_id: int
+    event_time: datetime
+    store_id: str
+    terminal_id: str
+    reference: str
+    reason: str
+    campaign_id: str
+    channel: str
+    original: str
+    part: int
+    points: int
+    kind: Literal["refund_burn"] = "refund_burn"
+
+
+class ExchangeIn(NamedTuple):
+    """Native points of the calling partner become coalition points that it issues."""
+
+    partner_id: int
+    request_id: str
+    fingerprint: bytes
+    member_id: int
+    event_time: datetime
+    store_id: str
+    terminal_id: str
+    reference: str
+    reason: str
+    campaign_id: str
+    channel: str
+    native_points: int
+    expiry_date: date | None
+    quote: Quote | None = None
+    kind: Literal["exchange_in"] = "exchange_in"
+
+
+class ExchangeOut(NamedTuple):
+    """Coalition points are to become native points of the calling partner; they are held until it answers."""
+
+    partner_id: int
+    request_id: str
+    fingerprint: bytes
+    member_id: int
+    event_time: datetime
+    store_id: str
+    terminal_id: str
+    reference: str
+    reason: str
+    campaign_id: str
+    channel: str
+    points: int
+    authority: Authority = NO_AUTHORITY
+    kind: Literal["exchange_out"] = "exchange_out"
+
+
+class ConfirmExchangeOut(NamedTuple):
+    """The partner has credited the native points of an exchange."""
+
+    partner_id: int
+    request_id: str
+    fingerprint: bytes
+    member_id: int
+    event_time: datetime
+    store_id: str
+    terminal_id: str
+    reference: str
+    reason: str
+    campaign_id: str
+    channel: str
+    original: str
+    kind: Literal["confirm_exchange_out"] = "confirm_exchange_out"
+
+
+class RefuseExchangeOut(NamedTuple):
+    """The partner has not credited the native points of an exchange and will not."""
+
+    partner_id: int
+    request_id: str
+    fingerprint: bytes
+    member_id: int
+    event_time: datetime
+    store_id: str
+    terminal_id: str
+    reference: str
+    reason: str
+    campaign_id: str
+    channel: str
+    original: str
+    kind: Literal["refuse_exchange_out"] = "refuse_exchange_out"
+
+
+class Transfer(NamedTuple):
+    """Give points of one member to another, on the giver's authority."""
+
+    partner_id: int
+    request_id: str
+    fingerprint: bytes
+    member_id: int
+    event_time: datetime
+    store_id: str
+    terminal_id: str
+    reference: str
+    reason: str
+    campaign_id: str
+    channel: str
+    to_member_id: int
+    points: int
+    authority: Authority = NO_AUTHORITY
+    kind: Literal["transfer"] = "transfer"
+
+
+class MoneyMove(NamedTuple):
+    """A correction of money alone, between partners and `OPERATOR`: micros above 0."""
+
+    payer_id: int
+    payee_id: int
+    micros: int
+
+
+class Adjust(NamedTuple):
+    """A correction by two people of the operator: stands for the command that should have been, or moves money."""
+
+    partner_id: int
+    request_id: str
+    fingerprint: bytes
+    member_id: int
+    event_time: datetime
+    store_id: str
+    terminal_id: str
+    reference: str
+    reason: str
+    campaign_id: str
+    channel: str
+    subject: Earn | ClawBackEarn | Burn | RefundBurn | MoneyMove
+    kind: Literal["adjust"] = "adjust"
+
+
+class ChangeState(NamedTuple):
+    """Freeze, unfreeze or close a member's account."""
+
+    partner_id: int
+    request_id: str
+    fingerprint: bytes
+    member_id: int
+    event_time: datetime
+    store_id: str
+    terminal_id: str
+    reference: str
+    reason: str
+    campaign_id: str
+    channel: str
+    kind: Literal["freeze", "unfreeze", "close"]
+
+
+class Merge(NamedTuple):
+    """One person has two accounts: move this one's lots and deficits to `into_member_id`."""
+
+    partner_id: int
+    request_id: str
+    fingerprint: bytes
+    member_id: int
+    event_time: datetime
+    store_id: str
+    terminal_id: str
+    reference: str
+    reason: str
+    campaign_id: str
+    channel: str
+    into_member_id: int
+    kind: Literal["merge"] = "merge"
+
+
+class Unmerge(NamedTuple):
+    """They were two people after all: `member_id` is the one that was merged, `original` the merge."""
+
+    partner_id: int
+    request_id: str
+    fingerprint: bytes
+    member_id: int
+    event_time: datetime
+    store_id: str
+    terminal_id: str
+    reference: str
+    reason: str
+    campaign_id: str
+    channel: str
+    original: str
+    kind: Literal["unmerge"] = "unmerge"
+
+
+class Due(NamedTuple):
+    """The hub's own posting of what fell due. Never asked for, only derived."""
+
+    partner_id: int
+    request_id: str
+    fingerprint: bytes
+    member_id: int
+    event_time: datetime
+    store_id: str
+    terminal_id: str
+    reference: str
+    reason: str
+    campaign_id: str
+    channel: str
+    kind: Literal["expire", "lapse", "cancel_earn"]
 
 
 class Wake(NamedTuple):
-    """Have a member's due expiries posted, and nothing else. Recorded nowhere: it has no answer of its own."""
+    """Have a member's due postings made, and nothing else. Recorded nowhere: it has no answer of its own."""
 
     member_id: int
     kind: Literal["wake"] = "wake"
 
 
-Posted = Earn | Burn | Expire
-"""What an entry can stand for."""
-
-Asked = Earn | Burn
+PartnerCommand = (
+    Earn
+    | ConfirmEarn
+    | CancelEarn
+    | ClawBackEarn
+    | AuthorizeBurn
+    | ExtendHold
+    | CaptureBurn
+    | VoidBurn
+    | Burn
+    | RefundBurn
+    | ExchangeIn
+    | ExchangeOut
+    | ConfirmExchangeOut
+    | RefuseExchangeOut
+    | Transfer
+)
 """What a partner can ask for."""
 
-Command = Earn | Burn | Wake
+OperatorCommand = Adjust | ChangeState | Merge | Unmerge
+"""What the operator can ask for."""
+
+Asked = PartnerCommand | OperatorCommand
+"""What can be asked for, and is decided once for ever."""
+
+Posted = Asked | Due
+"""What an entry can stand for."""
+
+Command = Asked | Wake
 """What a batch can hold."""
 
-PART: Final = 0
-"""The part of a reference that an earn or a burn is; refunds and captures will number theirs."""
+
+def kind_in_journal(command: Posted) -> str:
+    """The kind of a command's entry: what an adjustment stands for, and whether an earn is only pending."""
+    if isinstance(command, Earn):
+        return "pending_earn" if command.pending else "earn"
+    if not isinstance(command, Adjust):
+        return command.kind
+    return "adjust_money" if isinstance(command.subject, MoneyMove) else f"adjust_{command.subject.kind}"
+
+
+def part_of(command: Posted) -> int:
+    """The part of its reference that a command is: partial refunds and claw backs number theirs, all others are 0."""
+    return command.part if isinstance(command, (ClawBackEarn, RefundBurn)) else 0

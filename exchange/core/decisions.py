@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from datetime import date
-from typing import NamedTuple
+from datetime import date, datetime
+from typing import Final, NamedTuple
 
 from exchange.core.commands import Asked
 from exchange.core.journal import Entry
 from exchange.core.refusals import Refusal
 
 
+class Figures(NamedTuple):
+    """What the answers of some kinds say besides: points, native points, and the wall clock's deadline of a hold."""
+
+    remaining_points: int = 0
+    """What of the original can still be clawed back, or refunded; for a pending earn, what is left to confirm."""
+    deficit_points: int = 0
+    """What the member owes of it now: raised by a claw back (before it absorbed anything) or by an adjustment."""
+    released_points: int = 0
+    """What a capture did not burn."""
+    native_points: int = 0
+    deadline: datetime | None = None
+
+
+NO_FIGURES: Final = Figures()
+
+
 class Accepted(NamedTuple):
     """A yes: the entry, its place in the batch's journal, and the figures of the answer.
 
-    Points and micros; `expiry_date` only for an earn, the two amounts only for a burn.
+    Points and micros. `available_points` is the named member's (the survivor's where it is merged); `expiry_date`
+    only where points were issued, the two amounts only for a burn or a capture; for a refund
+    `reimbursement_micros` is what the partner pays back.
     """
 
     entry: Entry
@@ -22,6 +40,7 @@ class Accepted(NamedTuple):
     expiry_date: date | None = None
     value_micros: int = 0
     reimbursement_micros: int = 0
+    figures: Figures = NO_FIGURES
 
 
 class Refused(NamedTuple):

@@ -54,6 +54,16 @@ def entry_text(batch_id: int, entry_index: int) -> str:
     return f"{batch_id}-{entry_index}"
 
 
+def lapse_request_id(hold: tuple[int, int]) -> str:
+    """The derived request id under which the hub releases a hold past its deadline; `hold` names its entry."""
+    return f"lapse:{entry_text(*hold)}"
+
+
+def cancel_request_id(earn: tuple[int, int]) -> str:
+    """The derived request id under which the hub cancels an earn that is pending too long; `earn` names its entry."""
+    return f"cancel:{entry_text(*earn)}"
+
+
 def expiry_request_id(member_id: int, lot_sequence: int, expiry_day: str) -> str:
     """The derived request id under which the hub posts a lot's expiry: `expire:<lot>:<day>`."""
     return f"expire:{member_text(member_id)}.{lot_sequence}:{expiry_day}"

@@ -21,7 +21,10 @@ ABSORBED: Final = "absorbed"
 MOVED_OUT: Final = "moved_out"
 
 SOURCES: Final = frozenset({ISSUED, MOVED_IN})
-"""Where points come from. Per lot: issued + moved_in = the sum of all accounts that are not sources."""
+"""Where points come from. Per lot: issued + moved_in = the sum of all accounts that are not sources.
+
+A leg of a refund has its points back from `burned`, the only end that gives any up.
+"""
 
 ESCROWED: Final = frozenset({OPEN, HELD})
 """The accounts whose points the pool holds P for."""

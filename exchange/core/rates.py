@@ -9,7 +9,8 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from fractions import Fraction
 from itertools import zip_longest
-from typing import Final
+from math import floor
+from typing import Final, NamedTuple
 
 from exchange.core.money import pool_part
 
@@ -64,11 +65,27 @@ class RateCard:
     prefunded_micros: int
     expiry_policy: ExpiryPolicy
     breakage_issuer_share: Fraction = Fraction(0)
+    native_rate_in: Fraction | None = None
+    native_rate_out: Fraction | None = None
+    exchange_spread: Fraction = Fraction(0)
 
     def points_for(self, spend_minor: int, minor_per_major: int) -> int:
         """Points for eligible spend in minor units: floor(spend * earn_rate); a fraction earns nothing."""
         rate = self.earn_rate
         return spend_minor * rate.numerator // (rate.denominator * minor_per_major)
+
+    def points_for_native(self, native_points: int) -> int:
+        """Points for native points that were earned: floor(native * native_rate_in); 0 without such a rate."""
+        return 0 if self.native_rate_in is None else floor(native_points * self.native_rate_in)
+
+    def points_for_exchange(self, native_points: int) -> tuple[Fraction, int]:
+        """What native points are worth, and the whole points that are credited of it, less the spread."""
+        gross = native_points * (self.native_rate_in or Fraction(0))
+        return gross, floor(gross * (1 - self.exchange_spread))
+
+    def native_for(self, points: int) -> int:
+        """Native points for points that are exchanged out: floor(points * native_rate_out)."""
+        return 0 if self.native_rate_out is None else floor(points * self.native_rate_out)
 
     def issuer_breakage_micros(self) -> int:
         """The issuer's share of the P released when one point expires, floored per point."""
@@ -76,8 +93,7 @@ class RateCard:
         return self.prefunded_micros * share.numerator // share.denominator
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class Split(NamedTuple):
     """Who pays what for one point burned: micros to the redeemer and to the operator, by payer.
 
     The pool pays P and the issuer F - P in all. A negative spread is the operator's to pay.
@@ -124,6 +140,10 @@ class Cards:
         place = bisect_right(history[0], event_time)
         return history[1][place - 1] if place else None
 
+    def find_version(self, partner_id: int, version: int) -> RateCard | None:
+        """The card of a version, None where these cards are too old to have it."""
+        return self._by_version.get((partner_id, version))
+
     def of_version(self, partner_id: int, version: int) -> RateCard:
         """The card a lot was issued under. KeyError for one that was never approved, which no lot can name."""
         return self._by_version[partner_id, version]
@@ -146,10 +166,12 @@ class Unfunded:
 
 
 def find_unfunded(
-    proposed: RateCard, cards: Cards, now: datetime, outstanding: Iterable[tuple[int, int]]
+    proposed: RateCard, cards: Cards, earliest_event: datetime, outstanding: Iterable[tuple[int, int]]
 ) -> Unfunded | None:
     """The first pair of cards that would break "no R in force or coming exceeds an F in force or coming".
 
+    In force is what prices an event of `earliest_event` (the ledger clock less the late limit) or later: a late
+    earn under a card that was replaced would otherwise make points that bring more than they cost.
     `outstanding` names (partner, version) of every lot with open or held points: their F counts too, however
     old their card. Source: docs/ledger.md, Rate cards.
     """
@@ -158,14 +180,15 @@ def find_unfunded(
         history = list(cards.history(partner))
         if partner == proposed.partner_id:
             insort(history, proposed, key=lambda card: card.valid_from)
-        live += _in_force_or_coming(history, now)
+        live += in_force_or_coming(history, earliest_event)
     funding = [*live, *(cards.of_version(partner, version) for partner, version in outstanding)]
     redeemer = max(live, key=lambda card: card.reimbursement_micros)
     issuer = min(funding, key=lambda card: card.funding_micros)
     return Unfunded(redeemer, issuer) if redeemer.reimbursement_micros > issuer.funding_micros else None
 
 
-def _in_force_or_coming(history: list[RateCard], now: datetime) -> Iterable[RateCard]:
+def in_force_or_coming(history: list[RateCard], moment: datetime) -> Iterable[RateCard]:
+    """Of a partner's versions, earliest first, those that price an event of that moment or a later one."""
     for card, following in zip_longest(history, history[1:]):
-        if following is None or following.valid_from > now:
+        if following is None or following.valid_from > moment:
             yield card

@@ -54,7 +54,7 @@ def test_the_recorded_reasons_are_those_of_the_contract() -> None:
     expected = {reason for reason, (_, recorded) in contract().items() if recorded}
 
     assert expected == RECORDED
-    assert len(RECORDED) == 10
+    assert len(RECORDED) == 37
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,13 @@ def test_the_recorded_reasons_are_those_of_the_contract() -> None:
         ("CONSENT_REQUIRED", Refused),
         ("SAME_PERSON", Refused),
         ("WINDOW_STILL_OPEN", Refused),
+        ("OVER_ORIGINAL", Refused),
+        ("HOLD_UNKNOWN", Refused),
+        ("ALREADY_EARNED", Refused),
+        ("TERMINAL_LOCKED", Refused),
+        ("CODE_LIMIT_EXCEEDED", Refused),
+        ("CODE_NOT_SENT", OutcomeUnknown),
+        ("CURSOR_AHEAD", InvalidRequest),
     ],
 )
 def test_each_reason_is_its_class_of_outcome(reason: str, expected: type[HubError]) -> None:

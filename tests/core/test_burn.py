@@ -59,8 +59,8 @@ def test_two_issuers_share_a_burn_and_each_pays_for_its_own_points() -> None:
     decision = accepted(plan([burn(points=100, partner_id=B)], here)[0])
 
     assert decision.entry.legs == (
-        Leg(1, A, 1, OPEN, BURNED, 60, 10_000),
-        Leg(2, C, 1, OPEN, BURNED, 40, 0),
+        Leg(M1, 1, A, 1, OPEN, BURNED, 60, 10_000),
+        Leg(M1, 2, C, 1, OPEN, BURNED, 40, 0),
     )
     assert sorted(decision.entry.lines) == sorted(
         [

@@ -35,7 +35,7 @@ def test_an_earn_makes_a_lot_and_owes_its_funding_and_fee() -> None:
 
     decision = post(earn(points=100), here)
 
-    assert decision.entry.legs == (Leg(1, A, 1, ISSUED, OPEN, 100, 4_000),)
+    assert decision.entry.legs == (Leg(M1, 1, A, 1, ISSUED, OPEN, 100, 4_000),)
     assert decision.entry.lines == (
         Line(A, "ISSUE_FUNDING", POOL, "ISSUE_FUNDING", 400_000),
         Line(A, "ISSUE_FEE", OPERATOR, "ISSUE_FEE", 20_000),
@@ -166,8 +166,8 @@ def test_a_late_earn_whose_points_have_had_their_day_expires_in_the_same_entry()
     decision = post(earn(points=100, event_time=FOUR_DAYS_AGO), here)
 
     assert decision.entry.legs == (
-        Leg(2, A, 1, ISSUED, OPEN, 100, 10_000),
-        Leg(2, A, 1, OPEN, EXPIRED, 100, 10_000),
+        Leg(M1, 2, A, 1, ISSUED, OPEN, 100, 10_000),
+        Leg(M1, 2, A, 1, OPEN, EXPIRED, 100, 10_000),
     )
     assert decision.entry.lines == (
         Line(A, "ISSUE_FUNDING", POOL, "ISSUE_FUNDING", 1_000_000),

@@ -65,7 +65,7 @@ def test_an_expiry_is_the_hubs_own_entry_under_an_id_derived_from_lot_and_day() 
     assert entry.command.fingerprint == sha256(request_id.encode()).digest()
     assert (entry.command.member_id, entry.command.event_time) == (M1, NOON)
     assert (entry.points, entry.rate_version) == (100, 0)
-    assert entry.legs == (Leg(1, A, 1, OPEN, EXPIRED, 100, 10_000),)
+    assert entry.legs == (Leg(M1, 1, A, 1, OPEN, EXPIRED, 100, 10_000),)
 
 
 @pytest.mark.parametrize(

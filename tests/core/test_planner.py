@@ -6,16 +6,18 @@ from datetime import date, timedelta
 
 import pytest
 
-from exchange.core.book import Known
+from exchange.core.book import Known, MemberState
 from exchange.core.commands import Asked, Wake
 from exchange.core.decisions import Accepted, Refused, Rejected, Repeated, RepeatedHere
 from exchange.core.lots import LotKey
-from exchange.core.planner import collect_needs, plan
+from exchange.core.originals import EntryName, Hold
+from exchange.core.planner import collect_needs, further_needs, plan
 from exchange.core.rates import NEVER, Cards
 from exchange.core.refusals import Reason, Refusal
 from tests.builders import (
     M1,
     M2,
+    M3,
     MICROSECOND,
     NOON,
     STRANGER,
@@ -185,3 +187,66 @@ def test_an_earn_needs_the_one_lot_it_joins() -> None:
         LotKey(M1, A, 2, date(2026, 1, 15)),
     }
     assert needs.spending == {}
+
+
+def test_spending_that_the_first_lots_cannot_cover_needs_all_open_ones() -> None:
+    few = book(lots=[lot(10, expiry_date=date(2026, 2, day)) for day in range(1, 5)])
+    few.wallets[M1].open_points = 60  # two more lots that were not loaded
+
+    assert further_needs([burn("1", points=40)], few).is_empty()
+    assert further_needs([burn("1", points=40), burn("2", points=1)], few).open_lots == {M1}
+
+
+def test_a_lot_loaded_for_its_key_does_not_pass_for_one_of_the_first() -> None:
+    here = book(lots=[lot(10, expiry_date=date(2026, 2, day)) for day in (1, 2, 3, 4, 28)])
+    here.wallets[M1].open_points = 60
+
+    assert further_needs([burn("1", points=41)], here).open_lots == {M1}
+
+
+def test_members_of_whom_something_is_due_or_owed_need_more() -> None:
+    here = book(members=(M1, M2, M3))
+    here.wallets[M1].next_expiry_date = YESTERDAY
+    here.wallets[M2].deficit_points = 5
+    here.wallets[M3].next_cancel_date = YESTERDAY
+
+    needs = further_needs([], here)
+
+    assert (needs.open_lots, needs.whole) == ({M1}, {M2, M3})
+
+
+def test_a_lapsing_hold_needs_its_authorisation() -> None:
+    here = book()
+    here.wall_time = NOON
+    late = NOON - MICROSECOND
+    here.wallets[M1].next_deadline = late
+    here.holds[B, "h"] = Hold(B, "h", M1, EntryName(3, 1), "burn", 5, 1, late, late)
+
+    needs = further_needs([], here)
+
+    assert (needs.whole, needs.originals) == ({M1}, {(B, "h")})
+
+
+def test_a_merged_member_needs_the_whole_line_of_survivors_and_first_their_locks() -> None:
+    here = book(members=(M1,))
+    here.wallets[M1].state, here.wallets[M1].survivor_id = MemberState.MERGED, M2
+    both = book(members=(M1, M2))
+    for member, survivor in ((M1, M2), (M2, M3)):
+        both.wallets[member].state, both.wallets[member].survivor_id = MemberState.MERGED, survivor
+
+    first, second = further_needs([], here), further_needs([], both)
+
+    assert (first.members, first.whole) == ({M2}, set())
+    assert (second.members, second.whole) == ({M3}, {M2})
+
+
+def test_a_batch_of_plain_earns_and_burns_makes_nothing_for_those_who_might_follow() -> None:
+    here = book(lots=[lot(100)])
+
+    plan([earn("1"), burn("2", points=50)], here)
+
+    assert here.originals == {}
+    original = here.original(A, "1")
+    assert original is not None
+    assert (original.posting.kind, original.posting.points) == ("earn", 100)
+    assert here.original(A, "2") is None

@@ -4,15 +4,51 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from itertools import combinations
+from typing import Any
 
 import pytest
 
-from exchange.core.commands import Command
+from exchange.core.book import MemberState
+from exchange.core.commands import (
+    AuthorizeBurn,
+    Burn,
+    CancelEarn,
+    CaptureBurn,
+    ClawBackEarn,
+    Command,
+    ConfirmEarn,
+    ConfirmExchangeOut,
+    Earn,
+    ExchangeIn,
+    ExchangeOut,
+    ExtendHold,
+    RefundBurn,
+    RefuseExchangeOut,
+    Transfer,
+    VoidBurn,
+)
 from exchange.core.decisions import Accepted, Refused, Rejected
 from exchange.core.planner import plan
 from exchange.core.points import MAX_POINTS, MAX_SPEND_MINOR
 from exchange.core.refusals import UNRECORDED, Reason
-from tests.builders import M1, MICROSECOND, NOON, STRANGER, WIDE, A, B, book, burn, card, earn, lot, refusal
+from tests.builders import (
+    M1,
+    M2,
+    MICROSECOND,
+    NOON,
+    STRANGER,
+    WIDE,
+    A,
+    B,
+    asked,
+    book,
+    burn,
+    card,
+    earn,
+    lot,
+    refusal,
+)
+from tests.ledger import Ledger
 
 LATE_LIMIT = timedelta(days=7)
 TOLERANCE = timedelta(seconds=60)
@@ -163,3 +199,64 @@ def test_refusals_carry_the_figures_that_explain_them() -> None:
         {"available_points": "40"},
         {"entry_id": "7-0"},
     ]
+
+
+SOMETHING: dict[type[Any], dict[str, Any]] = {
+    Earn: {"points": 1},
+    ConfirmEarn: {"original": "o"},
+    CancelEarn: {"original": "o"},
+    ClawBackEarn: {"original": "o", "points": 1},
+    AuthorizeBurn: {"points": 1},
+    ExtendHold: {"original": "o", "hold_seconds": 1},
+    CaptureBurn: {"original": "o"},
+    VoidBurn: {"original": "o"},
+    Burn: {"points": 1},
+    RefundBurn: {"original": "o", "points": 1},
+    ExchangeIn: {"native_points": 1},
+    ExchangeOut: {"points": 1},
+    ConfirmExchangeOut: {"original": "o"},
+    RefuseExchangeOut: {"original": "o"},
+    Transfer: {"to_member_id": M2, "points": 1},
+}
+
+
+@pytest.mark.parametrize("what", SOMETHING)
+def test_every_command_of_a_partner_passes_the_same_checks_in_the_same_order(what: type[Any]) -> None:
+    """Each wrong in one respect more than the next: the first that fails is the answer."""
+    state = MemberState.FROZEN
+    blocked = what in (Earn, ExchangeIn, AuthorizeBurn, Burn, ExchangeOut, Transfer)
+    early, late = NOON + TOLERANCE + MICROSECOND, NOON - LATE_LIMIT - MICROSECOND
+    commands = [
+        asked(what, "1", **SOMETHING[what], event_time=early, member_id=STRANGER, reference="used"),
+        asked(what, "2", **SOMETHING[what], event_time=late, member_id=STRANGER, reference="used"),
+        asked(what, "3", **SOMETHING[what], event_time=late, reference="used"),
+        asked(what, "4", **SOMETHING[what], reference="used"),
+        asked(what, "5", **SOMETHING[what]),
+    ]
+    here = book(members=(M1, M2))
+    here.wallets[M1].state = state
+    here.references[A, commands[0].kind, "used", 0] = "3-14"
+
+    reasons = [refusal(decision).reason for decision in plan(commands, here)]
+
+    assert reasons[:4] == [
+        Reason.EVENT_IN_FUTURE,
+        Reason.MEMBER_UNKNOWN,
+        Reason.EVENT_TOO_OLD,
+        Reason.DUPLICATE_REFERENCE,
+    ]
+    assert (reasons[4] == Reason.MEMBER_FROZEN) is blocked
+
+
+def test_after_an_unlink_nothing_new_begins_and_what_was_begun_is_finished() -> None:
+    ledger = Ledger()
+    ledger.do(Earn, "earn", points=100)
+    ledger.do(Burn, "burn", points=50)
+    ledger.do(AuthorizeBurn, "hold", points=10)
+    ledger.rows.links[M1, A].unlinked = True
+
+    assert ledger.refusal(Earn, "1", points=1) == Reason.MEMBER_UNKNOWN
+    assert ledger.refusal(Burn, "2", points=1) == Reason.MEMBER_UNKNOWN
+    ledger.do(CaptureBurn, "3", original="hold")
+    ledger.do(RefundBurn, "4", original="burn", points=50)
+    ledger.do(ClawBackEarn, "5", original="earn", points=100)

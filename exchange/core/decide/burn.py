@@ -2,24 +2,55 @@
 
 from __future__ import annotations
 
-from exchange.core.book import Book, Link, Wallet
-from exchange.core.commands import Burn
-from exchange.core.decide.admission import admission_needs, admit
+from collections.abc import Mapping
+from typing import Final
+
+from exchange.core.accounts import Wallet
+from exchange.core.book import Book, Terms
+from exchange.core.commands import AuthorizeBurn, Burn, ExchangeOut
+from exchange.core.decide.admission import Admitted, admission_needs, admit
+from exchange.core.decide.authority import authority_needs, check_authority, use_authority
+from exchange.core.decide.draft import Draft
+from exchange.core.decide.prices import card_for, owe_burn, use_quote
 from exchange.core.decisions import Accepted
-from exchange.core.ids import OPERATOR, POOL
-from exchange.core.journal import Entry, Leg, Line, line
+from exchange.core.journal import Line
 from exchange.core.lots import Lot
-from exchange.core.money import BURN_FUNDING, BURN_REIMBURSE, SPREAD
+from exchange.core.money import BURN_REIMBURSE
 from exchange.core.needs import Needs
 from exchange.core.points import BURNED, OPEN
-from exchange.core.rates import RateCard, split_burn
+from exchange.core.rates import RateCard
 from exchange.core.refusals import Reason, Refusal
 
+FIRST_LOTS: Final = 4
+"""Lots in consumption order that spending is given at first; it nearly always needs no more."""
 
-def burn_needs(command: Burn, needs: Needs) -> None:
-    """Besides what every command needs: the member's first lots in consumption order."""
+
+def spending_needs(command: Burn | AuthorizeBurn | ExchangeOut, terms: Terms, needs: Needs) -> None:
+    """Besides what every command needs: the authority, and the member's first lots in consumption order."""
     admission_needs(command, needs)
     needs.spending[command.member_id] = needs.spending.get(command.member_id, 0) + command.points
+    authority_needs(command, terms, needs)
+    if command.authority.quote is not None:
+        needs.quotes.add(command.authority.quote.quote_id)
+
+
+def further_spending_needs(spending: Mapping[int, int], book: Book, needs: Needs) -> None:
+    """All open lots of members whose first ones may not suffice for what the batch may take of them."""
+    for member_id, wanted in spending.items():
+        wallet = book.wallets.get(member_id)
+        if wallet is not None and runs_short(wallet, wanted):
+            needs.open_lots.add(member_id)
+
+
+def runs_short(wallet: Wallet, wanted: int) -> bool:
+    """Whether there are open lots that are not loaded and may be wanted.
+
+    Only the first `FIRST_LOTS` loaded ones are sure to be the member's first: others are there for their key.
+    """
+    loaded = sum([lot.open_points for lot in wallet.lots.values()])
+    if loaded >= wallet.open_points:
+        return False
+    return sum([lot.open_points for lot in wallet.spendable()[:FIRST_LOTS]]) < wanted
 
 
 def decide_burn(command: Burn, book: Book) -> Accepted | Refusal:
@@ -27,76 +58,62 @@ def decide_burn(command: Burn, book: Book) -> Accepted | Refusal:
     admitted = admit(command, book)
     if isinstance(admitted, Refusal):
         return admitted
-    wallet, link = admitted
-    refusal = _check_consent(command, link, book)
-    if refusal is not None:
-        return refusal
-    card = book.cards.in_force(command.partner_id, command.event_time)
-    if card is None:
-        return Refusal(Reason.NO_RATE_CARD)
-    if command.points > wallet.open_points:
-        return Refusal(Reason.INSUFFICIENT_POINTS, (("available_points", str(wallet.open_points)),))
+    card = check_spending(command, admitted, book)
+    if isinstance(card, Refusal):
+        return card
+    lacking = check_available(command.points, admitted[0])
+    if lacking is not None:
+        return lacking
 
     # From here on nothing can fail.
-    return _spend(command, card, wallet, link, book)
+    wallet = admitted[0]
+    draft = Draft()
+    burn_open(draft, wallet, command.points, card)
+    use_authority(command, admitted, book)
+    entry, index = draft.post(command, command.points, card.version, book)
+    if command.authority.quote is not None:
+        use_quote(command.authority.quote, index, book)
+    value = command.points * card.face_value_micros
+    return Accepted(entry, index, wallet.open_points, None, value, reimbursed(entry.lines))
 
 
-def _check_consent(command: Burn, link: Link, book: Book) -> Refusal | None:
-    if link.per_burn_limit_points == 0 or link.per_day_limit_points == 0:
-        return Refusal(Reason.CONSENT_REQUIRED)
-    if command.points > link.per_burn_limit_points:
-        limit = (("limit_points", str(link.per_burn_limit_points)),)
-        return Refusal(Reason.CONSENT_LIMIT_EXCEEDED, limit)
-    burned = link.burned_on(book.today)
-    if burned + command.points > link.per_day_limit_points:
-        figures = (("limit_points", str(link.per_day_limit_points)), ("burned_points", str(burned)))
-        return Refusal(Reason.CONSENT_DAILY_LIMIT_EXCEEDED, figures)
+def check_spending(
+    command: Burn | AuthorizeBurn | ExchangeOut, admitted: Admitted, book: Book
+) -> RateCard | Refusal:
+    """The card that prices what the member has authorised."""
+    refusal = check_authority(command, admitted, book)
+    if refusal is not None:
+        return refusal
+    return card_for(command.partner_id, command.event_time, command.authority.quote, book)
+
+
+def check_available(points: int, wallet: Wallet) -> Refusal | None:
+    """A member spends no more than is open."""
+    if points > wallet.open_points:
+        return Refusal(Reason.INSUFFICIENT_POINTS, (("available_points", str(wallet.open_points)),))
     return None
 
 
-def _spend(command: Burn, card: RateCard, wallet: Wallet, link: Link, book: Book) -> Accepted:
-    legs: list[Leg] = []
-    lines: tuple[Line, ...] = ()
-    wanted = command.points
+def portions(wallet: Wallet, points: int) -> list[tuple[Lot, int]]:
+    """How many points each lot gives, in consumption order."""
+    found = []
     for lot in wallet.spendable():
-        taken = min(wanted, lot.open_points)
-        lot.open_points -= taken
-        lot.burned_points += taken
-        lot.changed = True
-        legs.append(
-            Leg(lot.lot_sequence, lot.issuer_id, lot.rate_version, OPEN, BURNED, taken, lot.prefunded_micros)
-        )
-        lines += burn_lines(lot, taken, card)
-        wanted -= taken
-        if not wanted:
+        if not points:
             break
-    assert not wanted, "load brought too few lots for a burn the wallet can cover"
-    wallet.open_points -= command.points
-    wallet.changed = True
-    link.burned_points = link.burned_on(book.today) + command.points
-    link.burned_date = book.today
-    link.changed = True
-    entry = Entry(command, command.points, card.version, tuple(legs), lines)
-    value = command.points * card.face_value_micros
-    paid = sum(item.micros for item in lines if item.payee_component == BURN_REIMBURSE)
-    return Accepted(entry, book.post(entry), wallet.open_points, None, value, paid)
+        taken = min(points, lot.open_points)
+        found.append((lot, taken))
+        points -= taken
+    assert not points, "load brought too few lots for what the wallet can cover"
+    return found
 
 
-def burn_lines(lot: Lot, points: int, redeemer: RateCard) -> tuple[Line, ...]:
-    """What the burn of a lot's points moves (docs/ledger.md, Money lines).
+def burn_open(draft: Draft, wallet: Wallet, points: int, card: RateCard) -> None:
+    """Burns open points in consumption order at a card's prices."""
+    for lot, taken in portions(wallet, points):
+        draft.move(wallet, lot, OPEN, BURNED, taken)
+        owe_burn(draft, lot, taken, card)
 
-    At its own issuer only the pool gives back what it holds. Elsewhere pool and issuer each pay their part of
-    R to the redeemer and of F - R to the operator; a part below zero runs the other way.
-    """
-    if lot.issuer_id == redeemer.partner_id:
-        prefunded = points * lot.prefunded_micros
-        return line(POOL, BURN_FUNDING, lot.issuer_id, BURN_REIMBURSE, prefunded)
-    split = split_burn(lot.funding_micros, lot.prefunded_micros, redeemer.reimbursement_micros)
-    paid_to = redeemer.partner_id
-    issuer = lot.issuer_id
-    return (
-        line(POOL, BURN_FUNDING, paid_to, BURN_REIMBURSE, points * split.pool_reimbursement)
-        + line(issuer, BURN_FUNDING, paid_to, BURN_REIMBURSE, points * split.issuer_reimbursement)
-        + line(POOL, BURN_FUNDING, OPERATOR, SPREAD, points * split.pool_spread)
-        + line(issuer, BURN_FUNDING, OPERATOR, SPREAD, points * split.issuer_spread)
-    )
+
+def reimbursed(lines: tuple[Line, ...]) -> int:
+    """Micros that a burn's lines bring the redeemer."""
+    return sum([line.micros for line in lines if line.payee_component == BURN_REIMBURSE])

@@ -1,28 +1,37 @@
-"""Earn: a member gets points that the calling partner issues and pays for."""
+"""Earn and exchange in: a member gets points that the calling partner issues and pays for."""
 
 from __future__ import annotations
 
-from exchange.core.book import Book, Terms, Wallet
-from exchange.core.commands import Earn
+from datetime import timedelta
+from fractions import Fraction
+from math import floor
+
+from exchange.core.accounts import Wallet
+from exchange.core.book import Book, Terms
+from exchange.core.commands import Adjust, Earn, ExchangeIn
 from exchange.core.decide.admission import admission_needs, admit
-from exchange.core.decide.expire import take_expired
-from exchange.core.decisions import Accepted
-from exchange.core.ids import OPERATOR, POOL
-from exchange.core.journal import Entry, Leg, Line, line
+from exchange.core.decide.arrival import arrive
+from exchange.core.decide.draft import Draft
+from exchange.core.decide.prices import card_for, card_needs, last_usable_day, owe_issue, use_quote
+from exchange.core.decisions import NO_FIGURES, Accepted, Figures
 from exchange.core.lots import LotKey
-from exchange.core.money import ISSUE_FEE, ISSUE_FUNDING
+from exchange.core.money import EXCHANGE_FEE, ISSUE_FEE
 from exchange.core.needs import Needs
-from exchange.core.points import ISSUED, MAX_POINTS, OPEN
+from exchange.core.originals import EntryName, PendingEarn
+from exchange.core.points import ISSUED, MAX_POINTS
 from exchange.core.rates import Cards, RateCard
 from exchange.core.refusals import Reason, Refusal
 
 
 def earn_needs(command: Earn, cards: Cards, terms: Terms, needs: Needs) -> None:
-    """Besides what every command needs: the one lot that the points would join."""
+    """Besides what every command needs: the one lot that the points would join, and the mark of a rule."""
     admission_needs(command, needs)
-    card = cards.in_force(command.partner_id, command.event_time)
-    if card is not None:
-        needs.lots.add(_lot_key(command, card, terms))
+    card = card_needs(command.partner_id, command.event_time, command.quote, cards, needs)
+    if card is not None and not command.pending:
+        last_day = last_usable_day(card, command.event_time, command.expiry_date, terms)
+        needs.lots.add(LotKey(command.member_id, card.partner_id, card.version, last_day))
+    if command.once_rule:
+        needs.marks.add((command.member_id, command.partner_id, command.once_rule))
 
 
 def decide_earn(command: Earn, book: Book) -> Accepted | Refusal:
@@ -30,48 +39,133 @@ def decide_earn(command: Earn, book: Book) -> Accepted | Refusal:
     admitted = admit(command, book)
     if isinstance(admitted, Refusal):
         return admitted
-    wallet, _ = admitted
-    card = book.cards.in_force(command.partner_id, command.event_time)
-    if card is None:
-        return Refusal(Reason.NO_RATE_CARD)
-    points = command.points or card.points_for(command.spend_minor, book.terms.minor_per_major)
-    if points == 0:
-        return Refusal(Reason.NOTHING_TO_EARN)
-    if points > MAX_POINTS:
-        return Refusal(Reason.POINTS_OVER_LIMIT, (("limit_points", str(MAX_POINTS)),))
+    return earn(command, command, admitted[0], book)
+
+
+def earn(asked: Earn, posted: Earn | Adjust, wallet: Wallet, book: Book) -> Accepted | Refusal:
+    """What an earn posts, by itself or where an adjustment stands for it."""
+    card = card_for(asked.partner_id, asked.event_time, asked.quote, book)
+    if isinstance(card, Refusal):
+        return card
+    points = _points(asked, card, book.terms)
+    if isinstance(points, Refusal):
+        return points
+    if asked.once_rule and any(mark in book.marks for mark in _marks(asked, wallet, book)):
+        return Refusal(Reason.ALREADY_EARNED)
 
     # From here on nothing can fail.
-    return _issue(command, points, card, wallet, book)
-
-
-def _issue(command: Earn, points: int, card: RateCard, wallet: Wallet, book: Book) -> Accepted:
-    lot = wallet.lot_for(card, _lot_key(command, card, book.terms).expiry_date)
-    lot.issued_points += points
-    lot.open_points += points
-    lot.changed = True
-    wallet.open_points += points
-    wallet.changed = True
-    legs = [Leg(lot.lot_sequence, card.partner_id, card.version, ISSUED, OPEN, points, card.prefunded_micros)]
-    lines = _earn_lines(points, card)
-    if lot.expiry_date < book.today:  # a late event whose points have had their day
-        leg, released = take_expired(lot, points, wallet, book.cards)
-        legs.append(leg)
-        lines += released
-    elif lot.expiry_date < wallet.next_expiry_date:
-        wallet.next_expiry_date = lot.expiry_date
-    entry = Entry(command, points, card.version, tuple(legs), lines)
-    return Accepted(entry, book.post(entry), wallet.open_points, lot.expiry_date)
-
-
-def _earn_lines(points: int, card: RateCard) -> tuple[Line, ...]:
-    issuer = card.partner_id
-    return line(issuer, ISSUE_FUNDING, POOL, ISSUE_FUNDING, points * card.prefunded_micros) + line(
-        issuer, ISSUE_FEE, OPERATOR, ISSUE_FEE, points * card.issue_fee_micros
+    if asked.once_rule:
+        fresh = [mark for mark in _marks(asked, wallet, book) if mark not in book.marks]
+        book.marks.update(fresh)
+        book.new_marks += fresh
+    if asked.pending and isinstance(posted, Earn):
+        return _promise(asked, points, card, wallet, book)
+    last_day = last_usable_day(card, asked.event_time, asked.expiry_date, book.terms)
+    draft = Draft()
+    lot = wallet.lot_for(card, last_day)
+    owe_issue(draft, card, points, ISSUE_FEE, points * card.issue_fee_micros)
+    arrive(draft, wallet, lot, ISSUED, points, book)
+    entry, index = draft.post(
+        posted,
+        points,
+        card.version,
+        book,
+        spend_minor=asked.spend_minor,
+        native_points=asked.native_points,
     )
+    if asked.quote is not None:
+        use_quote(asked.quote, index, book)
+    return Accepted(entry, index, book.survivor(wallet).open_points, last_day)
 
 
-def _lot_key(command: Earn, card: RateCard, terms: Terms) -> LotKey:
-    last_day = card.expiry_policy.last_day(terms.day_of(command.event_time))
-    if command.expiry_date is not None and command.expiry_date < last_day:
-        last_day = command.expiry_date
-    return LotKey(command.member_id, card.partner_id, card.version, last_day)
+def _points(asked: Earn, card: RateCard, terms: Terms) -> int | Refusal:
+    points = asked.points
+    if asked.native_points:
+        if card.native_rate_in is None:
+            return Refusal(Reason.NO_NATIVE_RATE)
+        points = floor(asked.native_points * card.native_rate_in)
+    elif asked.spend_minor:
+        points = card.points_for(asked.spend_minor, terms.minor_per_major)
+    return points if 0 < points <= MAX_POINTS else _out_of_range(points)
+
+
+def _out_of_range(points: int) -> Refusal:
+    if points == 0:
+        return Refusal(Reason.NOTHING_TO_EARN)
+    return Refusal(Reason.POINTS_OVER_LIMIT, (("limit_points", str(MAX_POINTS)),))
+
+
+def _marks(asked: Earn, wallet: Wallet, book: Book) -> list[tuple[int, int, str]]:
+    """One for each account that the member lives on in: after a merge a welcome is welcome to neither."""
+    return [(each.member_id, asked.partner_id, asked.once_rule) for each in book.lineage(wallet)]
+
+
+def _promise(asked: Earn, points: int, card: RateCard, wallet: Wallet, book: Book) -> Accepted:
+    """A pending earn: the points are fixed, and nothing else."""
+    entry, index = Draft().post(
+        asked,
+        points,
+        card.version,
+        book,
+        spend_minor=asked.spend_minor,
+        native_points=asked.native_points,
+    )
+    due_date = book.today + timedelta(days=book.terms.pending_days)
+    pending = PendingEarn(
+        asked.partner_id,
+        asked.request_id,
+        wallet.member_id,
+        EntryName(book.batch_id, index),
+        points,
+        due_date,
+        asked.expiry_date,
+        created=True,
+    )
+    book.pending_earns[asked.partner_id, asked.request_id] = pending
+    wallet.pending_points += points
+    wallet.next_cancel_date = min(wallet.next_cancel_date, due_date)
+    wallet.changed = True
+    use_quote(asked.quote, index, book)
+    figures = Figures(remaining_points=points)
+    return Accepted(entry, index, book.survivor(wallet).open_points, figures=figures)
+
+
+def exchange_in_needs(command: ExchangeIn, cards: Cards, terms: Terms, needs: Needs) -> None:
+    """As an earn needs."""
+    admission_needs(command, needs)
+    card = card_needs(command.partner_id, command.event_time, command.quote, cards, needs)
+    if card is not None:
+        last_day = last_usable_day(card, command.event_time, command.expiry_date, terms)
+        needs.lots.add(LotKey(command.member_id, card.partner_id, card.version, last_day))
+
+
+def decide_exchange_in(command: ExchangeIn, book: Book) -> Accepted | Refusal:
+    """Native points become coalition points, less a spread that the operator is paid for."""
+    admitted = admit(command, book)
+    if isinstance(admitted, Refusal):
+        return admitted
+    card = card_for(command.partner_id, command.event_time, command.quote, book)
+    if isinstance(card, Refusal):
+        return card
+    if card.native_rate_in is None:
+        return Refusal(Reason.NO_NATIVE_RATE)
+    gross = command.native_points * card.native_rate_in
+    points = floor(gross * (1 - card.exchange_spread))
+    if not 0 < points <= MAX_POINTS:
+        return _out_of_range(points)
+
+    # From here on nothing can fail.
+    return _exchange(command, gross, points, card, admitted[0], book)
+
+
+def _exchange(
+    command: ExchangeIn, gross: Fraction, points: int, card: RateCard, wallet: Wallet, book: Book
+) -> Accepted:
+    last_day = last_usable_day(card, command.event_time, command.expiry_date, book.terms)
+    draft = Draft()
+    owe_issue(draft, card, points, EXCHANGE_FEE, floor((gross - points) * card.funding_micros))
+    arrive(draft, wallet, wallet.lot_for(card, last_day), ISSUED, points, book)
+    entry, index = draft.post(command, points, card.version, book, native_points=command.native_points)
+    use_quote(command.quote, index, book)
+    figures = NO_FIGURES._replace(native_points=command.native_points)
+    return Accepted(entry, index, book.survivor(wallet).open_points, last_day, figures=figures)
