@@ -1,4 +1,4 @@
-"""`tongdui-hub`: makes a ledger and serves it."""
+"""`tongdui-hub`: makes a ledger and serves it, and what the operator's people do at a hub that serves."""
 
 from __future__ import annotations
 
@@ -21,9 +21,27 @@ from rich.console import Console
 from rich.text import Text
 from sqlalchemy.exc import OperationalError
 
-from exchange.keyfile import UnsafeKey, create_key, load_key, public_bytes, write_public_keys
+from exchange.core.points import MAX_POINTS
+from exchange.keyfile import (
+    UnsafeKey,
+    create_contact_key,
+    create_key,
+    load_contact_key,
+    load_key,
+    public_bytes,
+    write_public_keys,
+)
 from exchange.logs import log_to_stderr
-from exchange.registrar import AlreadyInitialised, FirstPerson, NewLedger, Registrar, RegistrarRefusal
+from exchange.registrar import (
+    AlreadyInitialised,
+    Envelope,
+    FirstPerson,
+    Membership,
+    NewLedger,
+    Registrar,
+    RegistrarRefusal,
+    Rules,
+)
 from exchange.settings import (
     BadSetting,
     CannotListen,
@@ -35,9 +53,24 @@ from exchange.settings import (
 from exchange.store.embedded import EmbeddedPostgresError, Keeper
 from exchange.store.engine import BadDatabaseUrl, UnsafeServer, migrate, open_engine
 from exchange.store.failures import StoreUnavailable
+from operator_console import NOUNS
 from tongdui.signing import SignatureMalformed, checked_audience
 
 _DAY_SECONDS: Final = 86_400
+
+_RULES: Final = (
+    ("claw_back", "deficit", "deficit or clamp"),
+    ("refund", "lot_exact", "lot_exact or pro_rata"),
+    ("grace_days", 0, "days that refunded points get whose own have passed"),
+    ("pending_days", 180, "days after which a pending earn is cancelled"),
+    ("member_daily_burns", 0, "burns of a member a day; 0 is no limit"),
+    ("member_daily_points", 0, "points a member may spend a day; 0 is no limit"),
+    ("terminal_daily_burns", 0, "burns at a till a day; 0 is no limit"),
+    ("terminal_daily_points", 0, "points spent at a till a day; 0 is no limit"),
+    ("transfer_limit_points", 0, "points of one transfer; 0 is no limit"),
+    ("transfer_daily_points", 0, "points a member may transfer a day; 0 is no limit"),
+)
+"""Options of `init`: a field of `Rules`, its default, and its help or its two choices."""
 
 EXIT_CODES: Final = """exit codes:
   0  done, or stopped when asked
@@ -53,12 +86,21 @@ environment:
   TONGDUI_TLS_CLIENT_AUTHORITY                PEM file; set: clients must show a certificate of it
   TONGDUI_CONNECTIONS       database connections of the batcher (3)
   TONGDUI_LOG_LEVEL         INFO
+  TONGDUI_CONTACT_KEY       file of the key that seals members' contacts (contact-key in the data directory)
+  TONGDUI_CODE_SENDER       who brings one-time codes to members: a program's absolute path, or `print` to see
+                            them on standard error in development; not set: nobody
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and gives its exit code."""
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words and words[0] in NOUNS:
+        require_tls_1_3()
+        from operator_console.__main__ import main as operate  # imports gRPC, which reads the setting then
+
+        return operate(words)
+    options = _parser().parse_args(words)
     try:
         settings = read_settings()
         log_to_stderr(settings.log_level)
@@ -113,6 +155,16 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument(
         "--card-notice-seconds", type=int, default=0, help="notice that a new rate card must give (0)"
     )
+    for name, default, text in _RULES:
+        choices = text.split(" or ") if " or " in text else None
+        kind = str if choices else int
+        init.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=kind,
+            default=default,
+            choices=choices,
+            help=f"{text} ({default})",
+        )
     init.add_argument(
         "--manual-clock", metavar="TIME", help="let the ledger clock stand at this ISO time until it is moved"
     )
@@ -126,6 +178,8 @@ def _parser() -> argparse.ArgumentParser:
     init.set_defaults(run=_init)
     commands.add_parser("migrate", help="bring the schema to the newest version").set_defaults(run=_migrate)
     commands.add_parser("serve", help="answer calls until stopped").set_defaults(run=_serve)
+    for noun, summary in NOUNS.items():  # for --help: `main` hands them to the console, a client of a hub
+        commands.add_parser(noun, help=summary, add_help=False)
     return parser
 
 
@@ -153,6 +207,7 @@ def _init(settings: Settings, options: argparse.Namespace) -> int:
         engine = open_engine(url, role=None)
         try:
             Registrar(engine).initialise(ledger, public_bytes(private_key), people)
+            Membership(engine, Envelope(_contact_key(settings)), None).bind()
         finally:
             engine.dispose()
     write_public_keys(settings.hub_keys, [public_bytes(private_key)])
@@ -162,6 +217,11 @@ def _init(settings: Settings, options: argparse.Namespace) -> int:
 
 def _hub_key(settings: Settings) -> Ed25519PrivateKey:
     return load_key(settings.hub_key) if settings.hub_key.exists() else create_key(settings.hub_key)
+
+
+def _contact_key(settings: Settings) -> bytes:
+    path = settings.contact_key
+    return load_contact_key(path) if path.exists() else create_contact_key(path)
 
 
 def _new_ledger(options: argparse.Namespace) -> NewLedger:
@@ -176,6 +236,9 @@ def _new_ledger(options: argparse.Namespace) -> NewLedger:
         ("cut_off_seconds", 0, _DAY_SECONDS - 1),
         ("late_limit_seconds", 1, 366 * _DAY_SECONDS),
         ("card_notice_seconds", 0, 366 * _DAY_SECONDS),
+        ("grace_days", 0, 3650),
+        ("pending_days", 1, 3650),
+        *((name, 0, MAX_POINTS * 1000) for name in Rules._fields[4:]),
     ):
         if not lowest <= getattr(options, name) <= highest:
             raise BadSetting(f"--{name.replace('_', '-')}: {lowest} to {highest}")
@@ -188,6 +251,7 @@ def _new_ledger(options: argparse.Namespace) -> NewLedger:
         late_limit_seconds=options.late_limit_seconds,
         card_notice_seconds=options.card_notice_seconds,
         manual_time=_manual_time(options.manual_clock),
+        rules=Rules(**{name: getattr(options, name) for name in Rules._fields}),
     )
 
 

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeVar
 
 from exchange.core.book import Book, Terms
-from exchange.core.commands import Command, Wake
+from exchange.core.commands import Command, Merge, Transfer, Wake
 from exchange.core.decisions import Accepted, Decision, Refused
 from exchange.core.evidence import Call
-from exchange.core.planner import collect_needs, plan
+from exchange.core.planner import plan
 from exchange.core.rates import Cards
 from exchange.store.engine import forget_plans
 from exchange.store.failures import Race, StoreUnavailable, translated_failures
@@ -208,14 +208,16 @@ class Batcher:
         held_back = submission.first_part_runs  # its evidence is being written: the rest refers to it
         for index in submission.waiting:
             command = submission.commands[index]
-            member = command.member_id
-            waits = held_back or len(taken) == room or member in blocked
+            member, other = command.member_id, _other_member(command)
+            waits = held_back or len(taken) == room or member in blocked or other in blocked
             if waits or (held and not held.isdisjoint(_names(command))):
-                blocked.add(member)  # and whatever comes later for this member
+                blocked.update((member, other))  # and whatever comes later for them
                 held.update(_names(command))
                 stays.append(index)
             else:
                 members.add(member)
+                if other != member:
+                    members.add(other)
                 taken.append(index)
         submission.waiting = stays
         if taken and submission.call_id is None:
@@ -236,7 +238,8 @@ class Batcher:
             outcome = error
         self._idle.append(lane)
         for part in batch:
-            self._busy.difference_update([command.member_id for command in part.commands()])
+            for command in part.commands():
+                self._busy.difference_update((command.member_id, _other_member(command)))
             part.submission.first_part_runs = False
         if isinstance(outcome, Exception):
             self._fail(batch, outcome)
@@ -252,6 +255,13 @@ class Batcher:
             submission.waiting = []  # nothing of it is taken any more; the queue drops it when it comes by
             if not submission.done.done():
                 submission.done.set_exception(error)
+
+
+def _other_member(command: Command) -> int:
+    """The second member of a command that has one, or its only one."""
+    if isinstance(command, Transfer):
+        return command.to_member_id
+    return command.into_member_id if isinstance(command, Merge) else command.member_id
 
 
 def _names(command: Command) -> tuple[tuple[str, ...], ...]:
@@ -376,8 +386,7 @@ class _BatchRunner:
 
     def _steps(self, batch: list[_Part], commands: list[Command]) -> Steps[_Outcome]:
         version, cards = self._cards
-        needs = collect_needs(commands, cards, self._terms)
-        loaded = yield from load_book(needs, cards, self._terms)
+        loaded = yield from load_book(commands, cards, self._terms)
         if loaded.registry_version != version:
             raise _StaleCards
         book = loaded.book
@@ -386,8 +395,14 @@ class _BatchRunner:
         record = _to_record(batch, decisions, answers, book)
         if record.requests or any(wallet.changed for wallet in book.wallets.values()):
             window_date = self._terms.window_of(book.decided_time)
-            by_copy = len(commands) > SMALL
-            yield from save_batch(book, record.requests, record.calls, window_date, by_copy=by_copy)
+            yield from save_batch(
+                book,
+                record.requests,
+                record.calls,
+                window_date,
+                loaded.wallet_rows,
+                by_copy=len(commands) > SMALL,
+            )
         else:
             yield [Request(ROLLBACK)]  # nothing new: repeats and rejections write nothing
         return _Outcome(answers, record.call_ids, len(book.entries), 0)

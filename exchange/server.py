@@ -1,4 +1,4 @@
-"""Puts the hub together. Wiring, no logic."""
+"""Runs a hub from the first check of its database to the last answer."""
 
 from __future__ import annotations
 
@@ -8,40 +8,21 @@ import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import closing, suppress
-from datetime import timedelta
-from typing import Final, NamedTuple, TypeVar
-from zoneinfo import ZoneInfo
+from contextlib import suppress
+from typing import Final
 
 import grpc.aio
-import psycopg
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from sqlalchemy import Engine
 
-from exchange.batcher import Batcher
-from exchange.core.book import Terms
-from exchange.housekeeper import Housekeeper
-from exchange.keyfile import UnsafeKey, load_key
 from exchange.metrics import Metrics
-from exchange.registrar import Registrar
-from exchange.rpc import journal, members, partners, points, rate_cards
-from exchange.rpc.answers import encode
-from exchange.rpc.calls import MAX_BATCH_MESSAGE, Gate
-from exchange.rpc.directory import Directory
+from exchange.rpc.calls import MAX_BATCH_MESSAGE
 from exchange.rpc.lanes import HubLanes, open_lanes
-from exchange.rpc.reading import WalletReader
-from exchange.rpc.receipts import ReceiptSigner
-from exchange.rpc.signatures import Admission
-from exchange.settings import Address, CannotListen, NotInitialised, Settings
+from exchange.settings import Address, CannotListen, Settings
 from exchange.store.embedded import Keeper
-from exchange.store.engine import check_durability, migrate, open_connection, open_engine
+from exchange.store.engine import check_durability, migrate, open_engine
 from exchange.store.failures import without_values
-from exchange.store.reads import LedgerRow, read_due_members, read_ledger, read_registry
-from exchange.store.reads.pages import list_keys
-from exchange.store.reads.snapshots import Snapshots
-from exchange.store.transactions import translated
-from tongdui.signing import HUB_OWNER
+from exchange.wiring import Database, wire
 
 STOP_SECONDS: Final = 10.0
 """How long running calls may take to finish when the hub stops."""
@@ -50,8 +31,6 @@ PROBE_SECONDS: Final = 1.0
 
 EMBEDDED_SECONDS: Final = 0.5
 """How often the embedded server is looked after."""
-
-MAX_HUB_KEYS: Final = 1000
 
 MAX_ANSWER: Final = 16 * 1024 * 1024
 """What an adapter takes: room for a full page of entries with many legs each."""
@@ -71,7 +50,6 @@ _OPTIONS: Final = (
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 )
 
-_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
@@ -90,67 +68,27 @@ async def serve(
     engine = open_engine(database_url)
     lanes = open_lanes()
     try:
-        await _serve(_Database(database_url, engine, embedded), settings, lanes, stop, ready)
+        await _serve(Database(database_url, engine, embedded), settings, lanes, stop, ready)
     finally:
         lanes.close()
         engine.dispose()
 
 
-class _Database(NamedTuple):
-    """The database as the hub has it; `embedded` where it is the hub's own server."""
-
-    url: str
-    engine: Engine
-    embedded: Keeper | None
-
-
 async def _serve(
-    database: _Database,
+    database: Database,
     settings: Settings,
     lanes: HubLanes,
     stop: asyncio.Event,
     ready: Callable[[str], None],
 ) -> None:
-    engine = database.engine
-    ledger = await asyncio.to_thread(_reader(engine, read_ledger))
-    if ledger is None:
-        raise NotInitialised("the database holds no ledger; run `tongdui-hub init` first")
     metrics = Metrics()
-    receipts = ReceiptSigner(load_key(settings.hub_key))
-    snapshots = Snapshots(engine)
-    known = await asyncio.to_thread(snapshots.read, lambda it: list_keys(it, (HUB_OWNER,), "", MAX_HUB_KEYS))
-    if receipts.key_id not in {key.key_id for key in known if key.state == "active"}:
-        # Its receipts would prove nothing: nobody could tell that they are this ledger's.
-        raise UnsafeKey(f"{settings.hub_key} is not a key of the ledger in this database")
-    directory = Directory(
-        lambda version: lanes.directory.run(_reader(engine, lambda it: read_registry(it, version)))
-    )
-    await directory.renew()
-    terms = _terms(ledger)
-    batcher = Batcher(
-        lambda: open_connection(database.url), terms, encode, metrics.batch, settings.connections
-    )
-    housekeeper = Housekeeper(
-        batcher,
-        lambda limit: lanes.housekeeper.run(_reader(engine, lambda it: read_due_members(it, limit))),
-    )
-    registrar = Registrar(engine)
-    gate = Gate(Admission(ledger.audience, directory), receipts, metrics.call)
-    services = {
-        points.SERVICE: points.PointsService(batcher, WalletReader(snapshots, lanes.services)).methods(),
-        members.SERVICE: members.MembersService(registrar, lanes.services).methods(),
-        partners.SERVICE: partners.PartnersService(registrar, snapshots, directory, lanes.services).methods(),
-        rate_cards.SERVICE: rate_cards.RateCardsService(registrar, snapshots, lanes.services).methods(),
-        journal.SERVICE: journal.JournalService(
-            ledger.audience, registrar, snapshots, lanes.services, housekeeper.sweep
-        ).methods(),
-    }
-    probe = _reader(engine, lambda it: it.execute("SELECT 1").fetchone())
+    hub = await asyncio.to_thread(wire, database, settings, lanes, metrics)
+    await hub.directory.renew()
     server = grpc.aio.server(options=_OPTIONS)
-    server.add_generic_rpc_handlers(tuple(gate.service(name, it) for name, it in services.items()))
-    standing = _Standing(tuple(services))
+    server.add_generic_rpc_handlers(tuple(hub.gate.service(name, it) for name, it in hub.services.items()))
+    standing = _Standing(tuple(hub.services))
     health_pb2_grpc.add_HealthServicer_to_server(standing.servicer, server)
-    reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    reflection.enable_server_reflection((*hub.services, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     if settings.metrics_listen is not None:
         _serve_metrics(metrics, settings.metrics_listen)
     port = _listen(server, settings)
@@ -159,20 +97,22 @@ async def _serve(
     _tune_interpreter()
     ready(f"{settings.listen.host}:{port}")
     background = [
-        asyncio.create_task(directory.keep_current()),
-        asyncio.create_task(housekeeper.run()),
-        asyncio.create_task(standing.watch(lambda: lanes.probe.run(probe))),
+        asyncio.create_task(hub.directory.keep_current()),
+        asyncio.create_task(hub.housekeeper.run()),
+        asyncio.create_task(hub.watch.run()),
+        asyncio.create_task(standing.watch(lambda: lanes.probe.run(hub.probe))),
     ]
     try:
         await _stop_or_loss(stop, database.embedded)
     finally:
         _log.info("stopping")
         await standing.set(False)
+        hub.watch.stop()
         await server.stop(STOP_SECONDS)
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
-        await batcher.stop()
+        await hub.batcher.stop()
         _log.info("stopped")
 
 
@@ -182,28 +122,6 @@ def _tune_interpreter() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 50)
-
-
-def _terms(ledger: LedgerRow) -> Terms:
-    return Terms(
-        ZoneInfo(ledger.time_zone),
-        10**ledger.minor_unit_digits,
-        timedelta(seconds=ledger.late_limit_seconds),
-        timedelta(seconds=ledger.cut_off_seconds),
-    )
-
-
-def _reader(engine: Engine, read: Callable[[psycopg.Connection[tuple[object, ...]]], _T]) -> Callable[[], _T]:
-    """`read` on a connection of the pool, in one snapshot that is rolled back. Raises `StoreUnavailable`."""
-
-    def run() -> _T:
-        with translated(), closing(engine.raw_connection()) as connection:
-            driver = connection.driver_connection
-            assert isinstance(driver, psycopg.Connection)
-            driver.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            return read(driver)
-
-    return run
 
 
 def _serve_metrics(metrics: Metrics, address: Address) -> None:

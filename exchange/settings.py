@@ -57,7 +57,7 @@ class Settings:
     """Where things are and how much of them.
 
     `database_url` None means the embedded PostgreSQL in `data_dir`. Without certificate the hub listens on
-    loopback only.
+    loopback only. `code_sender` is `print`, `program` (then `code_program` is set), or empty for none.
     """
 
     data_dir: Path
@@ -69,6 +69,9 @@ class Settings:
     certificate_key: Path | None
     client_authority: Path | None
     log_level: str
+    contact_key: Path
+    code_sender: str = ""
+    code_program: Path | None = None
 
     @property
     def hub_key(self) -> Path:
@@ -95,8 +98,10 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     if certificate is None and not listen.is_loopback:
         raise BadSetting(f"TONGDUI_LISTEN={listen} is not loopback: TONGDUI_TLS_CERTIFICATE is needed")
     metrics = environment.get("TONGDUI_METRICS_LISTEN", "")
+    data_dir = Path(environment.get("TONGDUI_DATA_DIR", "tongdui-data"))
+    code_sender, code_program = _code_sender(environment.get("TONGDUI_CODE_SENDER", ""))
     return Settings(
-        data_dir=Path(environment.get("TONGDUI_DATA_DIR", "tongdui-data")),
+        data_dir=data_dir,
         database_url=_database_url(environment.get("DATABASE_URL", "")),
         listen=listen,
         metrics_listen=_address("TONGDUI_METRICS_LISTEN", metrics) if metrics else None,
@@ -105,6 +110,9 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         certificate_key=key,
         client_authority=_path(environment, "TLS_CLIENT_AUTHORITY"),
         log_level=_log_level(environment.get("TONGDUI_LOG_LEVEL", "INFO")),
+        contact_key=_path(environment, "CONTACT_KEY") or data_dir / "contact-key",
+        code_sender=code_sender,
+        code_program=code_program,
     )
 
 
@@ -120,6 +128,15 @@ def _log_level(value: str) -> str:
     if value.upper() not in logging.getLevelNamesMapping():
         raise BadSetting(f"TONGDUI_LOG_LEVEL={value!r} must be DEBUG, INFO, WARNING or ERROR")
     return value.upper()
+
+
+def _code_sender(value: str) -> tuple[str, Path | None]:
+    if value in ("", "print"):
+        return value, None
+    program = Path(value)
+    if not program.is_absolute():
+        raise BadSetting(f"TONGDUI_CODE_SENDER={value!r} must be print, or a program's absolute path")
+    return "program", program
 
 
 def _path(environment: Mapping[str, str], name: str) -> Path | None:

@@ -49,6 +49,7 @@ from tongdui.signing import (
 POINTS: Final = "/tongdui.exchange.v1.PointsService/"
 MEMBERS: Final = "/tongdui.exchange.v1.MembersService/"
 PARTNERS: Final = "/tongdui.exchange.v1.PartnersService/"
+ACCOUNTS: Final = "/tongdui.exchange.v1.AccountsService/"
 CARDS: Final = "/tongdui.exchange.v1.RateCardsService/"
 JOURNAL: Final = "/tongdui.exchange.v1.JournalService/"
 EARN: Final = POINTS + "Earn"

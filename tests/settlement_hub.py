@@ -65,16 +65,17 @@ CREATE TABLE exchange.posted_entries_v1 (window_date date, batch_sequence bigint
     entry_id text, kind text, partner_id text, request_id text, member_id text, reference text, store_id text,
     terminal_id text, event_time timestamptz, decided_time timestamptz, points bigint, rate_version integer);
 CREATE TABLE exchange.posted_legs_v1 (window_date date, batch_sequence bigint, entry_index integer,
-    leg_number integer, kind text, issuer_id text, from_account text, to_account text, points bigint,
+    leg_number integer, issuer_id text, from_account text, to_account text, points bigint,
     funding_micros bigint, prefunded_micros bigint);
 CREATE TABLE exchange.posted_lines_v1 (window_date date, batch_sequence bigint, entry_index integer,
-    line_number integer, kind text, payer_id text, payer_component text, payee_id text, payee_component text,
+    line_number integer, payer_id text, payer_component text, payee_id text, payee_component text,
     micros bigint);
 CREATE TABLE exchange.chained_batches_v1 (sequence bigint, batch_id bigint, window_date date, entry_count integer,
     digest bytea, hash bytea, decided_time timestamptz);
 CREATE TABLE exchange.chained_entries_v1 (batch_sequence bigint, window_date date, batch_id bigint,
     entry_index integer, member_id bigint, partner_id integer, points bigint, rate_version integer,
-    event_time timestamptz, kind text, request_id text, store_id text, terminal_id text, reference text,
+    event_time timestamptz, spend_minor bigint, native_points bigint, original_batch_id bigint,
+    original_entry_index integer, kind text, request_id text, store_id text, terminal_id text, reference text,
     reason text, campaign_id text, channel text);
 CREATE TABLE exchange.chained_legs_v1 (batch_sequence bigint, window_date date, batch_id bigint,
     entry_index integer, leg_number integer, member_id bigint, lot_sequence integer, issuer_id integer,
@@ -101,7 +102,7 @@ PARTIES = {"a": 1, "b": 2, "c": 3, "hub": 0, "POOL": -1, "OPERATOR": -2}
 """The numbers that hashed rows have for parties."""
 
 HASHED = (
-    ("exchange.chained_entries_v1", 17, "entry_index"),
+    ("exchange.chained_entries_v1", 21, "entry_index"),
     ("exchange.chained_legs_v1", 12, "entry_index, leg_number"),
     ("exchange.chained_lines_v1", 11, "entry_index, line_number"),
 )
@@ -160,12 +161,12 @@ class PostedLedger:
                 (*place, f"{self.sequence}-0", kind, partner, f"r{self.sequence}", moment, moment, points),
             )
             cursor.executemany(
-                "INSERT INTO exchange.posted_legs_v1 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
-                [(*place, n, kind, *leg, 10_000, self.prefunded_micros) for n, leg in enumerate(legs)],
+                "INSERT INTO exchange.posted_legs_v1 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                [(*place, n, *leg, 10_000, self.prefunded_micros) for n, leg in enumerate(legs)],
             )
             cursor.executemany(
-                "INSERT INTO exchange.posted_lines_v1 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
-                [(*place, n, kind, *line) for n, line in enumerate(lines)],
+                "INSERT INTO exchange.posted_lines_v1 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                [(*place, n, *line) for n, line in enumerate(lines)],
             )
             self._chain(cursor, day, (kind, PARTIES[partner], points, moment), legs, lines)
 
@@ -182,7 +183,7 @@ class PostedLedger:
         head = (self.sequence, day, self.sequence + 100, 0)
         cursor.execute(
             "INSERT INTO exchange.chained_entries_v1 VALUES"
-            " (%s, %s, %s, %s, 7, %s, %s, 1, %s, %s, %s, 's', 't', 'order', '', '', '')",
+            " (%s, %s, %s, %s, 7, %s, %s, 1, %s, 0, 0, 0, 0, %s, %s, 's', 't', 'order', '', '', '')",
             (*head, partner, points, moment, kind, f"r{self.sequence}"),
         )
         cursor.executemany(

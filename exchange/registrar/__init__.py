@@ -12,34 +12,60 @@ from datetime import date, datetime
 from sqlalchemy import Connection, Engine
 
 from exchange.core.evidence import Call
-from exchange.registrar import cards, clock, keys, members, partners, windows
+from exchange.registrar import (
+    adjustments,
+    cards,
+    clock,
+    consents,
+    keys,
+    members,
+    partners,
+    terminals,
+    windows,
+)
+from exchange.registrar.card_preview import Impact, Preview, preview_rate_card
 from exchange.registrar.cards import NewCard
-from exchange.registrar.initialise import AlreadyInitialised, FirstPerson, NewLedger, initialise
+from exchange.registrar.codes import Proof
+from exchange.registrar.consents import Consent
+from exchange.registrar.envelope import Contact, Envelope
+from exchange.registrar.initialise import AlreadyInitialised, FirstPerson, NewLedger, Rules, initialise
 from exchange.registrar.keys import Challenge, NewKey
-from exchange.registrar.members import Consent, Enrolment, LinkRequest, Outcome
+from exchange.registrar.links import Vault
+from exchange.registrar.members import ANY_MEMBER, Enrolment, LinkRequest, Outcome
+from exchange.registrar.membership import Membership
 from exchange.registrar.partners import Actor, NewPartner
 from exchange.registrar.writes import Answered, Asked, RegistrarRefusal, Write, read_answer, write_once
 from exchange.store.reads.pages import Card, Key, Partner, Window
 from exchange.store.transactions import run_transaction
 
 __all__ = [
+    "ANY_MEMBER",
     "Actor",
     "AlreadyInitialised",
     "Answered",
     "Asked",
     "Challenge",
     "Consent",
+    "Contact",
     "Enrolment",
+    "Envelope",
     "FirstPerson",
+    "Impact",
     "LinkRequest",
+    "Membership",
     "NewCard",
     "NewKey",
     "NewLedger",
     "NewPartner",
     "Outcome",
+    "Preview",
+    "Proof",
     "Registrar",
     "RegistrarRefusal",
+    "Rules",
+    "Vault",
     "Write",
+    "preview_rate_card",
 ]
 
 
@@ -53,6 +79,20 @@ class Registrar:
     def initialise(self, new: NewLedger, hub_public_key: bytes, people: Sequence[FirstPerson]) -> None:
         """Makes the ledger, once. See `exchange.registrar.initialise`."""
         run_transaction(self._engine, lambda it: initialise(it, new, hub_public_key, people))
+
+    def propose_adjustment(
+        self, write: Write, proposal: bytes, actor: Actor, encode: Callable[[int], bytes]
+    ) -> Answered:
+        """Keeps a correction until another person has it posted."""
+        return write_once(
+            self._engine, write, lambda it: adjustments.propose_adjustment(it, proposal, actor), encode
+        )
+
+    def unlock_terminal(
+        self, write: Write, till: tuple[int, str, str], encode: Callable[[int], bytes]
+    ) -> Answered:
+        """Lets a till, (partner, store, terminal), take pay codes again."""
+        return write_once(self._engine, write, lambda it: terminals.unlock_terminal(it, *till), encode)
 
     def create_partner(self, write: Write, new: NewPartner, encode: Callable[[Partner], bytes]) -> Answered:
         """Creates a partner."""
@@ -98,17 +138,46 @@ class Registrar:
             self._engine, write, lambda it: cards.approve_rate_card(it, actor, partner_code, version), encode
         )
 
+    def withdraw_rate_card(
+        self, write: Write, actor: Actor, partner_code: str, version: int, encode: Callable[[Card], bytes]
+    ) -> Answered:
+        """Withdraws a proposed card."""
+        return write_once(
+            self._engine, write, lambda it: cards.withdraw_rate_card(it, actor, partner_code, version), encode
+        )
+
     def enroll_members(
-        self, call: Call, items: Sequence[Enrolment], encode: Callable[[int], bytes]
+        self,
+        call: Call,
+        items: Sequence[Enrolment],
+        encode: Callable[[int], bytes],
+        vault: Vault | None = None,
     ) -> list[Outcome]:
-        """Enrols members in one transaction; one outcome an item, in order."""
-        return run_transaction(self._engine, lambda it: members.enroll_members(it, call, items, encode))
+        """Enrols members in one transaction; one outcome an item, in order. Proofs need a `vault` of them."""
+        return run_transaction(
+            self._engine, lambda it: members.enroll_members(it, call, items, encode, vault)
+        )
 
     def link_aliases(
-        self, call: Call, items: Sequence[LinkRequest], encode: Callable[[int], bytes]
+        self,
+        call: Call,
+        items: Sequence[LinkRequest],
+        encode: Callable[[int], bytes],
+        vault: Vault | None = None,
     ) -> list[Outcome]:
-        """Links customer ids in one transaction; one outcome an item, in order."""
-        return run_transaction(self._engine, lambda it: members.link_aliases(it, call, items, encode))
+        """Links customer ids in one transaction; one outcome an item, in order. Proofs need a `vault` of them."""
+        return run_transaction(self._engine, lambda it: members.link_aliases(it, call, items, encode, vault))
+
+    def unlink_alias(
+        self, write: Write, partner_code: str, member_id: int, encode: Callable[[int], bytes]
+    ) -> Answered:
+        """Undoes a link."""
+        return write_once(
+            self._engine,
+            write,
+            lambda it: members.unlink_alias(it, write.call, partner_code, member_id),
+            encode,
+        )
 
     def set_consent(
         self,
@@ -123,7 +192,7 @@ class Registrar:
         return write_once(
             self._engine,
             write,
-            lambda it: members.set_consent(it, actor, partner_code, member_id, consent),
+            lambda it: consents.set_consent(it, write.call, actor, partner_code, member_id, consent),
             encode,
         )
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from fractions import Fraction
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
 
-from exchange.core.rates import NEVER, Cards, ExpiryPolicy, RateCard, find_unfunded
+from exchange.core.rates import NEVER, ExpiryPolicy
+from exchange.registrar.card_checks import find_objections
 from exchange.registrar.partners import Actor, change_registry, find_partner, lock_registry
 from exchange.registrar.writes import RegistrarRefusal
-from exchange.store.reads.ledger import Ledger, read_clock
-from exchange.store.reads.pages import Card, to_card
-from exchange.store.tables import LOTS, PARTNERS, RATE_CARDS
+from exchange.store.reads.ledger import read_clock
+from exchange.store.reads.pages import Card, Partner, to_card
+from exchange.store.tables import RATE_CARDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,7 @@ def propose_rate_card(connection: Connection, actor: Actor, new: NewCard) -> Car
         expiry_fixed_date=_fixed_date(new.expiry_policy),
         state="proposed",
         proposed_by=actor.person,
+        propose_time=read_clock(connection).ledger_time,
         **_rates(new),
     )
     return to_card(partner.code, connection.execute(proposal.returning(*columns)).one())
@@ -86,92 +87,47 @@ def _rates(new: NewCard) -> dict[str, int | None]:
 def approve_rate_card(connection: Connection, actor: Actor, partner_code: str, version: int) -> Card:
     """Lets a proposed card price events from its `valid_from` on.
 
-    Raises PARTNER_UNKNOWN, RATE_CARD_UNKNOWN, RATE_CARD_STATE (approved already, out of order, too late),
-    SAME_PERSON, RATE_CARD_UNFUNDED.
+    Raises PARTNER_UNKNOWN, RATE_CARD_UNKNOWN, RATE_CARD_STATE (decided already, out of order, too late),
+    SAME_PERSON, RATE_CARD_UNFUNDED, RATE_CARD_ARBITRAGE.
     """
     change_registry(connection)
+    partner, row = _find_proposed(connection, partner_code, version)
+    if row.proposed_by == actor.person:
+        raise RegistrarRefusal("SAME_PERSON")
+    ledger = read_clock(connection)
+    for objection in find_objections(connection, row, ledger):
+        raise objection
+    decided = {"state": "approved", "approved_by": actor.person, "approve_time": ledger.ledger_time}
+    return _decide(connection, partner, version, decided)
+
+
+def withdraw_rate_card(connection: Connection, actor: Actor, partner_code: str, version: int) -> Card:
+    """Takes a proposed card back, for ever; whoever proposed it. One person is enough, because it prices nothing.
+
+    Raises PARTNER_UNKNOWN, RATE_CARD_UNKNOWN, RATE_CARD_STATE.
+    """
+    lock_registry(connection)
+    partner, _ = _find_proposed(connection, partner_code, version)
+    time = read_clock(connection).ledger_time
+    decided = {"state": "withdrawn", "withdrawn_by": actor.person, "withdraw_time": time}
+    return _decide(connection, partner, version, decided)
+
+
+def _find_proposed(connection: Connection, partner_code: str, version: int) -> tuple[Partner, Row[Any]]:
     partner = find_partner(connection, partner_code)
-    columns = RATE_CARDS.c
-    this_card = (columns.partner_id == partner.partner_id, columns.version == version)
-    row = connection.execute(select(RATE_CARDS).where(*this_card)).first()
+    row = connection.execute(select(RATE_CARDS).where(*_is(partner, version))).first()
     if row is None:
         raise RegistrarRefusal("RATE_CARD_UNKNOWN")
     if row.state != "proposed":
-        raise RegistrarRefusal("RATE_CARD_STATE")
-    if row.proposed_by == actor.person:
-        raise RegistrarRefusal("SAME_PERSON")
-    approved = connection.execute(select(RATE_CARDS).where(columns.state == "approved")).all()
-    cards = Cards([_to_rate_card(it) for it in approved])
-    proposed = _to_rate_card(row)
-    ledger = read_clock(connection)
-    _check_time(proposed, cards, ledger)
-    _check_funding(connection, proposed, cards, ledger)
-    accepted = update(RATE_CARDS).where(*this_card).values(state="approved", approved_by=actor.person)
-    return to_card(partner.code, connection.execute(accepted.returning(*columns)).one())
+        raise RegistrarRefusal("RATE_CARD_STATE", state=row.state)
+    return partner, row
 
 
-def _check_time(proposed: RateCard, cards: Cards, ledger: Ledger) -> None:
-    """A partner's first card may begin at any time: before it nothing of the partner's was priced."""
-    history = cards.history(proposed.partner_id)
-    if not history:
-        return
-    earliest = ledger.ledger_time + timedelta(seconds=ledger.card_notice_seconds)
-    if proposed.valid_from <= history[-1].valid_from or proposed.valid_from < earliest:
-        raise RegistrarRefusal("RATE_CARD_STATE", earliest_valid_from=earliest.isoformat())
+def _decide(connection: Connection, partner: Partner, version: int, decided: dict[str, Any]) -> Card:
+    change = update(RATE_CARDS).where(*_is(partner, version)).values(**decided)
+    return to_card(partner.code, connection.execute(change.returning(*RATE_CARDS.c)).one())
 
 
-def _check_funding(connection: Connection, proposed: RateCard, cards: Cards, ledger: Ledger) -> None:
-    outstanding = _outstanding(connection, proposed, cards)
-    unfunded = find_unfunded(proposed, cards, ledger.ledger_time, outstanding)
-    if unfunded is None:
-        return
-    rows = connection.execute(select(PARTNERS.c.partner_id, PARTNERS.c.code))
-    codes = {row.partner_id: row.code for row in rows}
-    redeemer, issuer = unfunded.redeemer, unfunded.issuer
-    raise RegistrarRefusal(
-        "RATE_CARD_UNFUNDED",
-        redeemer_id=codes[redeemer.partner_id],
-        redeemer_version=str(redeemer.version),
-        reimbursement_micros=str(redeemer.reimbursement_micros),
-        issuer_id=codes[issuer.partner_id],
-        issuer_version=str(issuer.version),
-        funding_micros=str(issuer.funding_micros),
-    )
-
-
-def _outstanding(connection: Connection, proposed: RateCard, cards: Cards) -> Iterator[tuple[int, int]]:
-    """The cards of lots with open or held points.
-
-    Only cards that some reimbursement exceeds are looked for: lots have no index by card, and there are none
-    where all is in order.
-    """
-    known = [card for partner in cards.partners() for card in cards.history(partner)]
-    highest = max(card.reimbursement_micros for card in (proposed, *known))
-    columns = LOTS.c
-    for card in known:
-        if card.funding_micros >= highest:
-            continue
-        lot = select(columns.lot_sequence).where(
-            columns.issuer_id == card.partner_id,
-            columns.rate_version == card.version,
-            or_(columns.open_points > 0, columns.held_points > 0),
-        )
-        if connection.execute(lot.limit(1)).first() is not None:
-            yield card.partner_id, card.version
-
-
-def _to_rate_card(row: Row[Any]) -> RateCard:
-    card = to_card("", row)
-    return RateCard(
-        row.partner_id,
-        card.version,
-        card.valid_from,
-        card.earn_rate,
-        card.face_value_micros,
-        card.funding_micros,
-        card.reimbursement_micros,
-        card.issue_fee_micros,
-        card.prefunded_micros,
-        card.expiry_policy,
-        card.breakage_issuer_share,
-    )
+def _is(partner: Partner, version: int) -> tuple[ColumnElement[bool], ...]:
+    columns = RATE_CARDS.c
+    return columns.partner_id == partner.partner_id, columns.version == version

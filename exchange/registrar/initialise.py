@@ -28,6 +28,21 @@ class AlreadyInitialised(RuntimeError):
     """The database holds a ledger already."""
 
 
+class Rules(NamedTuple):
+    """What a coalition may agree otherwise than most (docs/ledger.md, Terms). A limit of 0 is none."""
+
+    claw_back: str = "deficit"
+    refund: str = "lot_exact"
+    grace_days: int = 0
+    pending_days: int = 180
+    member_daily_burns: int = 0
+    member_daily_points: int = 0
+    terminal_daily_burns: int = 0
+    terminal_daily_points: int = 0
+    transfer_limit_points: int = 0
+    transfer_daily_points: int = 0
+
+
 class NewLedger(NamedTuple):
     """What the coalition agrees once for all. `manual_time` None: the ledger clock follows the system."""
 
@@ -39,6 +54,7 @@ class NewLedger(NamedTuple):
     late_limit_seconds: int
     card_notice_seconds: int
     manual_time: datetime | None
+    rules: Rules = Rules()
 
 
 class FirstPerson(NamedTuple):
@@ -67,10 +83,10 @@ def initialise(
     now = connection.execute(select(func.now())).scalar_one()
     first_window_date = _window_of(new, new.manual_time or now)
     clock = "system" if new.manual_time is None else "manual"
+    constants = new._asdict() | new.rules._asdict()
+    del constants["rules"]
     connection.execute(
-        insert(LEDGER).values(
-            singleton=True, clock=clock, first_window_date=first_window_date, **new._asdict()
-        )
+        insert(LEDGER).values(singleton=True, clock=clock, first_window_date=first_window_date, **constants)
     )
     connection.execute(
         insert(CHAIN).values(singleton=True, sequence=0, hash=NO_HASH, window_date=first_window_date)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from exchange.batcher import Answer
-from exchange.core.book import Book
+from exchange.core.book import NO_DEADLINE, Book
 from exchange.core.commands import Command
 from exchange.core.decisions import Accepted, Decision, Refused, Rejected, Repeated, RepeatedHere
 from exchange.core.ids import entry_text
 from exchange.rpc.errors import refusal_status
 from exchange.rpc.translate import to_date, to_timestamp
-from tongdui.exchange.v1 import commands_pb2
+from tongdui.exchange.v1 import accounts_service_pb2, commands_pb2
 
 _RESULT_TAG: Final = b"\x0a"  # PostBatchResponse.results, field 1, length-delimited
-_RESULT_FIELDS: Final = {"earn": b"\x0a", "burn": b"\x12"}  # CommandResult.earn, .burn
 _ERROR_FIELD: Final = b"\x7a"  # CommandResult.error, field 15
 
 
@@ -43,7 +42,8 @@ def encode(commands: Sequence[Command], decisions: Sequence[Decision], book: Boo
 
 def _accepted(decision: Accepted, decided_time: Timestamp, book: Book) -> bytes:
     entry = decision.entry
-    if entry.command.kind == "earn":
+    kind = entry.command.kind
+    if kind == "earn":
         earned = commands_pb2.EarnResponse(
             entry_id=entry_text(book.batch_id, decision.entry_index),
             points=entry.points,
@@ -51,18 +51,120 @@ def _accepted(decision: Accepted, decided_time: Timestamp, book: Book) -> bytes:
             rate_version=entry.rate_version,
             expiry_date=None if decision.expiry_date is None else to_date(decision.expiry_date),
             decided_time=decided_time,
+            pending=not entry.legs,
         )
         return earned.SerializeToString(deterministic=True)
-    burned = commands_pb2.BurnResponse(
+    if kind == "burn":
+        burned = commands_pb2.BurnResponse(
+            entry_id=entry_text(book.batch_id, decision.entry_index),
+            points=entry.points,
+            available_points=decision.available_points,
+            rate_version=entry.rate_version,
+            value_micros=decision.value_micros,
+            decided_time=decided_time,
+            reimbursement_micros=decision.reimbursement_micros,
+        )
+        return burned.SerializeToString(deterministic=True)
+    message, more = _OTHERS[kind]
+    answer = message(
         entry_id=entry_text(book.batch_id, decision.entry_index),
         points=entry.points,
         available_points=decision.available_points,
-        rate_version=entry.rate_version,
-        value_micros=decision.value_micros,
         decided_time=decided_time,
-        reimbursement_micros=decision.reimbursement_micros,
+        **more(decision),
     )
-    return burned.SerializeToString(deterministic=True)
+    data: bytes = answer.SerializeToString(deterministic=True)
+    return data
+
+
+_More = Callable[[Accepted], dict[str, Any]]
+
+
+def _nothing(_: Accepted) -> dict[str, Any]:
+    return {}
+
+
+def _issued(decision: Accepted) -> dict[str, Any]:
+    expiry_date = None if decision.expiry_date is None else to_date(decision.expiry_date)
+    return {"rate_version": decision.entry.rate_version, "expiry_date": expiry_date}
+
+
+def _exchanged_in(decision: Accepted) -> dict[str, Any]:
+    return _issued(decision) | {"native_points": decision.entry.native_points}
+
+
+def _clawed_back(decision: Accepted) -> dict[str, Any]:
+    figures = decision.figures
+    return {"remaining_points": figures.remaining_points, "deficit_points": figures.deficit_points}
+
+
+def _held(decision: Accepted) -> dict[str, Any]:
+    return {
+        "rate_version": decision.entry.rate_version,
+        "value_micros": decision.value_micros,
+        **_deadline(decision),
+    }
+
+
+def _deadline(decision: Accepted) -> dict[str, Any]:
+    deadline = decision.figures.deadline
+    lapses = deadline is not None and deadline != NO_DEADLINE
+    return {"expire_time": to_timestamp(deadline) if lapses and deadline else None}
+
+
+def _captured(decision: Accepted) -> dict[str, Any]:
+    return {
+        "rate_version": decision.entry.rate_version,
+        "value_micros": decision.value_micros,
+        "reimbursement_micros": decision.reimbursement_micros,
+        "released_points": decision.figures.released_points,
+    }
+
+
+def _refunded(decision: Accepted) -> dict[str, Any]:
+    return {
+        "remaining_points": decision.figures.remaining_points,
+        "reimbursement_micros": decision.reimbursement_micros,
+    }
+
+
+def _exchanging_out(decision: Accepted) -> dict[str, Any]:
+    return {
+        "rate_version": decision.entry.rate_version,
+        "native_points": decision.figures.native_points or decision.entry.native_points,
+    }
+
+
+def _exchanged_out(decision: Accepted) -> dict[str, Any]:
+    return _exchanging_out(decision) | {"reimbursement_micros": decision.reimbursement_micros}
+
+
+def _adjusted(decision: Accepted) -> dict[str, Any]:
+    return {"deficit_points": decision.figures.deficit_points}
+
+
+_OTHERS: Final[dict[str, tuple[Callable[..., Any], _More]]] = {
+    "confirm_earn": (commands_pb2.ConfirmEarnResponse, _issued),
+    "cancel_earn": (commands_pb2.CancelEarnResponse, _nothing),
+    "claw_back_earn": (commands_pb2.ClawBackEarnResponse, _clawed_back),
+    "authorize_burn": (commands_pb2.AuthorizeBurnResponse, _held),
+    "extend_hold": (commands_pb2.ExtendHoldResponse, _deadline),
+    "capture_burn": (commands_pb2.CaptureBurnResponse, _captured),
+    "void_burn": (commands_pb2.VoidBurnResponse, _nothing),
+    "refund_burn": (commands_pb2.RefundBurnResponse, _refunded),
+    "exchange_in": (commands_pb2.ExchangeInResponse, _exchanged_in),
+    "exchange_out": (commands_pb2.ExchangeOutResponse, _exchanging_out),
+    "confirm_exchange_out": (commands_pb2.ConfirmExchangeOutResponse, _exchanged_out),
+    "refuse_exchange_out": (commands_pb2.RefuseExchangeOutResponse, _nothing),
+    "transfer": (commands_pb2.TransferResponse, _nothing),
+    "adjust": (accounts_service_pb2.ApproveAdjustmentResponse, _adjusted),
+    "freeze": (accounts_service_pb2.FreezeMemberResponse, _nothing),
+    "unfreeze": (accounts_service_pb2.UnfreezeMemberResponse, _nothing),
+    "close": (accounts_service_pb2.CloseMemberResponse, _nothing),
+    "merge": (accounts_service_pb2.MergeMembersResponse, _nothing),
+    "unmerge": (accounts_service_pb2.UnmergeMembersResponse, _nothing),
+}
+"""The answer of each kind but the two of the hot path, and what it says besides entry, points and time."""
 
 
 def result_bytes(answer: Answer) -> bytes:
@@ -81,3 +183,9 @@ def _varint(number: int) -> bytes:
         number >>= 7
     made.append(number)
     return bytes(made)
+
+
+_RESULT_FIELDS: Final = {
+    field.name: _varint(field.number << 3 | 2) for field in commands_pb2.CommandResult.DESCRIPTOR.fields
+}
+"""The tag of each kind's answer in `CommandResult`."""

@@ -5,9 +5,10 @@ Handlers get and give bytes, because a signature is over the bytes received and 
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from typing import Final, NamedTuple
 
 import grpc
@@ -76,6 +77,23 @@ class Method(NamedTuple):
     max_bytes: int = MAX_MESSAGE
 
 
+Pages = Callable[[Incoming], AsyncGenerator[bytes, None]]
+
+
+class Stream(NamedTuple):
+    """One rpc that answers with pages for as long as its caller likes. It is a read: no receipt."""
+
+    name: str
+    roles: frozenset[str]
+    pages: Pages
+    max_bytes: int = MAX_MESSAGE
+
+    @property
+    def is_write(self) -> bool:
+        """Never."""
+        return False
+
+
 class CallFigures(NamedTuple):
     """How one call ended, for the metrics."""
 
@@ -94,13 +112,15 @@ class Gate:
         self._receipts = receipts
         self._observe = observe
 
-    def service(self, name: str, methods: Sequence[Method]) -> grpc.GenericRpcHandler:
+    def service(self, name: str, methods: Sequence[Method | Stream]) -> grpc.GenericRpcHandler:
         """A gRPC service of these methods, with bytes in and bytes out."""
-        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            method.name: grpc.unary_unary_rpc_method_handler(self._unary(f"/{name}/{method.name}", method))
-            for method in methods
-        }
+        handlers = {method.name: self._handler(f"/{name}/{method.name}", method) for method in methods}
         return grpc.method_handlers_generic_handler(name, handlers)
+
+    def _handler(self, path: str, method: Method | Stream) -> grpc.RpcMethodHandler[bytes, bytes]:
+        if isinstance(method, Stream):
+            return grpc.unary_stream_rpc_method_handler(self._streaming(path, method))
+        return grpc.unary_unary_rpc_method_handler(self._unary(path, method))
 
     def _unary(
         self, path: str, method: Method
@@ -126,6 +146,31 @@ class Gate:
 
         return answer
 
+    def _streaming(
+        self, path: str, method: Stream
+    ) -> Callable[[bytes, grpc.aio.ServicerContext[bytes, bytes]], Awaitable[None]]:
+        async def answer(body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+            try:
+                with _only_call_errors(path):
+                    metadata: Iterable[tuple[str, str | bytes]] = context.invocation_metadata() or ()
+                    caller, signed = await self._admission.admit(path, metadata, body)
+                    incoming = Incoming(caller, path, signed, body, [])
+                    _check_allowed(method, incoming)
+                    async with aclosing(method.pages(incoming)) as pages:
+                        async for page in pages:
+                            await context.write(page)
+            except CallError as refused:
+                self._observe(CallFigures(path, refused.reason))
+                trailing: Metadata = (("grpc-status-details-bin", refused.details),)
+                await context.abort(grpc_code(refused.status), refused.status.message, trailing)
+                raise AssertionError("abort always raises") from refused
+            except asyncio.CancelledError:  # the caller has had enough, or is gone
+                self._observe(CallFigures(path, "CANCELLED"))
+                raise
+            self._observe(CallFigures(path, "OK"))
+
+        return answer
+
     def _trailing(self, method: Method, incoming: Incoming, answer: bytes) -> Metadata:
         """The receipt of a write, and unsigned hints."""
         hints = tuple(incoming.hints)
@@ -135,11 +180,15 @@ class Gate:
 
 
 async def _handle(method: Method, incoming: Incoming) -> bytes:
+    _check_allowed(method, incoming)
+    return await method.handler(incoming)
+
+
+def _check_allowed(method: Method | Stream, incoming: Incoming) -> None:
     if not method.roles & incoming.caller.roles:
         raise error("ROLE_REQUIRED")
     if len(incoming.body) > method.max_bytes:
         raise InvalidField("message", f"at most {method.max_bytes} bytes")
-    return await method.handler(incoming)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from exchange.batcher import QueueFull
 from exchange.registrar import Registrar
 from exchange.rpc.calls import ANYONE, Incoming, Method
 from exchange.rpc.errors import CallError, InvalidField, error
+from exchange.rpc.explaining import explain
 from exchange.rpc.lanes import Lanes
 from exchange.rpc.paging import number_in, page_limit, split_page, to_token
 from exchange.rpc.reading import MAX_ENTRY_INDEX, from_entry, seen_by
@@ -26,6 +27,7 @@ from exchange.rpc.translate import (
     to_timestamp,
 )
 from exchange.store.reads.accounts import read_entry
+from exchange.store.reads.explanations import read_bases
 from exchange.store.reads.ledger import Ledger, read_clock
 from exchange.store.reads.pages import Batch, Window, list_batches, list_windows
 from exchange.store.reads.snapshots import Snapshots
@@ -157,7 +159,9 @@ class JournalService:
         found = self._snapshots.read(lambda it: read_entry(it, batch_id, entry_index, posted_by))
         if found is None:
             raise error("ENTRY_UNKNOWN")
-        return messages.GetEntryResponse(entry=from_entry(found)).SerializeToString()
+        (basis,) = self._snapshots.read(lambda it: read_bases(it, [found]))
+        entry = from_entry(found, explain(found, basis))
+        return messages.GetEntryResponse(entry=entry).SerializeToString()
 
     def _from_window(self, window: Window) -> messages.Window:
         return messages.Window(
@@ -193,6 +197,14 @@ def _date_in(token: str) -> date | None:
     return date.fromordinal(number)
 
 
+_TERMS: Final = (
+    *("card_notice_seconds", "claw_back", "refund", "grace_days", "pending_days"),
+    *("member_daily_burns", "member_daily_points", "terminal_daily_burns", "terminal_daily_points"),
+    *("transfer_limit_points", "transfer_daily_points"),
+)
+"""Constants that have the same name in the database and on the wire."""
+
+
 def from_ledger(ledger: Ledger) -> messages.GetLedgerResponse:
     """The ledger's constants for the wire."""
     return messages.GetLedgerResponse(
@@ -204,6 +216,7 @@ def from_ledger(ledger: Ledger) -> messages.GetLedgerResponse:
         late_limit_seconds=ledger.late_limit_seconds,
         clock=_CLOCKS[ledger.clock],
         ledger_time=to_timestamp(ledger.ledger_time),
+        **{name: getattr(ledger, name) for name in _TERMS},
     )
 
 

@@ -11,8 +11,11 @@ from typing import Final, NamedTuple, TypeVar
 from exchange.rpc.errors import error
 
 MAX_WAITING_READS: Final = 64
+MAX_WAITING_CODES: Final = 32
 MAX_WAITING_WRITES: Final = 256
 """Of the registrar; earns and burns wait in the batcher's queue."""
+MAX_WAITING_STREAMS: Final = 256
+"""All that a hub has: each waits for one page at most."""
 
 _T = TypeVar("_T")
 
@@ -57,21 +60,30 @@ class HubLanes(NamedTuple):
     """Who works where in a hub, so that revocation, expiry and health never wait behind callers."""
 
     services: Lanes
+    streams: Lane
+    tail: Lane
     directory: Lane
     housekeeper: Lane
     probe: Lane
+    codes: Lane
 
     def close(self) -> None:
         """Closes every lane."""
-        for lane in (*self.services, self.directory, self.housekeeper, self.probe):
+        for lane in (*self.services, *self[1:]):
             lane.close()
 
 
 def open_lanes() -> HubLanes:
-    """The lanes of one hub: 9 threads, so that none waits for one of the engine's 10 connections."""
+    """The lanes of one hub: 11 threads, so that none waits for one of the engine's 11 connections.
+
+    Two more wait for the sender of one-time codes, which has nothing to do with the database.
+    """
     return HubLanes(
         services=Lanes(Lane("read", 2, MAX_WAITING_READS), Lane("write", 4, MAX_WAITING_WRITES)),
+        streams=Lane("stream", 1, MAX_WAITING_STREAMS),
+        tail=Lane("tail", 1, 1),
         directory=Lane("directory", 1, 8),
         housekeeper=Lane("housekeeper", 1, 8),
         probe=Lane("probe", 1, 1),
+        codes=Lane("codes", 2, MAX_WAITING_CODES),
     )

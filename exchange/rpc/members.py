@@ -1,4 +1,4 @@
-"""MembersService: members, their links to partners' customer ids, their consent."""
+"""MembersService: members, their links to partners' customer ids, their consent. The rest is in `rpc.contacts`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,22 @@ from google.rpc import status_pb2
 
 from exchange.core.ids import member_number, member_text
 from exchange.core.points import MAX_POINTS
-from exchange.registrar import Answered, Consent, Enrolment, LinkRequest, Outcome, Registrar, RegistrarRefusal
+from exchange.registrar import (
+    ANY_MEMBER,
+    Answered,
+    Consent,
+    Enrolment,
+    LinkRequest,
+    Membership,
+    Outcome,
+    Proof,
+    Registrar,
+    RegistrarRefusal,
+)
 from exchange.rpc.calls import MAX_BATCH_MESSAGE, Incoming, Method
+from exchange.rpc.contacts import ContactMethods
 from exchange.rpc.errors import InvalidField, invalid_field_status
-from exchange.rpc.lanes import Lanes
+from exchange.rpc.lanes import Lane, Lanes
 from exchange.rpc.registering import (
     answered,
     in_thread,
@@ -24,11 +36,22 @@ from exchange.rpc.registering import (
     to_asked,
     to_write,
 )
-from exchange.rpc.translate import check_range, check_text, has_unknown, parse, parse_lenient, refuse_unknown
+from exchange.rpc.translate import (
+    check_optional_text,
+    check_range,
+    check_text,
+    has_unknown,
+    parse,
+    parse_lenient,
+    refuse_unknown,
+)
+from exchange.store.reads.snapshots import Snapshots
 from tongdui.exchange.v1 import members_service_pb2 as messages
 
 SERVICE: Final = "tongdui.exchange.v1.MembersService"
 MAX_REQUESTS: Final = 1000
+MAX_CODE: Final = 16
+"""Characters of what is taken for a code; a longer one is malformed, a wrong one costs a try."""
 
 _PARTNER: Final = frozenset({"partner"})
 _OWNERS: Final = frozenset({"operator", "partner"})
@@ -41,10 +64,14 @@ _Item = TypeVar("_Item")
 class MembersService:
     """Turns calls into writes of the registrar."""
 
-    def __init__(self, registrar: Registrar, lanes: Lanes) -> None:
-        """Takes who writes, and where."""
+    def __init__(
+        self, registrar: Registrar, membership: Membership, snapshots: Snapshots, lanes: Lanes, codes: Lane
+    ) -> None:
+        """Takes who writes, who has the contact key, who reads, where, and where codes wait for their sender."""
         self._registrar = registrar
+        self._membership = membership
         self._writes = lanes.writes
+        self._contacts = ContactMethods(membership, snapshots, lanes, codes)
 
     def methods(self) -> tuple[Method, ...]:
         """The rpcs of the service."""
@@ -54,7 +81,9 @@ class MembersService:
             Method("BatchEnrollMembers", _PARTNER, self._enroll_batch, is_write=True, max_bytes=large),
             Method("LinkAlias", _PARTNER, self._link, is_write=True),
             Method("BatchLinkAliases", _PARTNER, self._link_batch, is_write=True, max_bytes=large),
+            Method("UnlinkAlias", _OWNERS, self._unlink, is_write=True),
             Method("SetConsent", _OWNERS, self._set_consent, is_write=True),
+            *self._contacts.methods(),
         )
 
     async def _enroll(self, incoming: Incoming) -> bytes:
@@ -70,7 +99,12 @@ class MembersService:
 
     async def _enroll_all(self, incoming: Incoming, items: Sequence[Enrolment]) -> list[Outcome]:
         call = incoming.evidence()
-        return await in_thread(self._writes, lambda: self._registrar.enroll_members(call, items, _enrolled))
+
+        def work() -> list[Outcome]:
+            vault = self._membership.try_proofs(call, items)
+            return self._registrar.enroll_members(call, items, _enrolled, vault)
+
+        return await in_thread(self._writes, work)
 
     async def _link(self, incoming: Incoming) -> bytes:
         item = to_link(parse(messages.LinkAliasRequest, incoming.body))
@@ -85,7 +119,23 @@ class MembersService:
 
     async def _link_all(self, incoming: Incoming, items: Sequence[LinkRequest]) -> list[Outcome]:
         call = incoming.evidence()
-        return await in_thread(self._writes, lambda: self._registrar.link_aliases(call, items, _linked))
+
+        def work() -> list[Outcome]:
+            vault = self._membership.try_proofs(call, items)
+            return self._registrar.link_aliases(call, items, _linked, vault)
+
+        return await in_thread(self._writes, work)
+
+    async def _unlink(self, incoming: Incoming) -> bytes:
+        request = parse(messages.UnlinkAliasRequest, incoming.body)
+        write = to_write("unlink_alias", request.request_id, request, incoming)
+        member_id = member_number(check_text("member_id", request.member_id))
+        code = own_partner("partner_id", request.partner_id, incoming.caller)
+        return await answered(
+            self._writes,
+            incoming,
+            lambda: self._registrar.unlink_alias(write, code, member_id, _unlinked),
+        )
 
     async def _set_consent(self, incoming: Incoming) -> bytes:
         request = parse(messages.SetConsentRequest, incoming.body)
@@ -109,16 +159,27 @@ def to_enrolment(request: messages.EnrollMemberRequest) -> Enrolment:
         to_asked("enroll_member", request.request_id, request),
         check_text("customer_id", request.customer_id),
         to_consent(request.consent) if request.HasField("consent") else None,
+        to_proof(request.proof) if request.HasField("proof") else None,
     )
 
 
 def to_link(request: messages.LinkAliasRequest) -> LinkRequest:
     """A customer to link. Raises `InvalidField`."""
+    proof = to_proof(request.proof) if request.HasField("proof") else None
+    is_found = proof is not None and not request.member_id
     return LinkRequest(
         to_asked("link_alias", request.request_id, request),
-        member_number(check_text("member_id", request.member_id)),
+        ANY_MEMBER if is_found else member_number(check_text("member_id", request.member_id)),
         check_text("customer_id", request.customer_id),
         to_consent(request.consent) if request.HasField("consent") else None,
+        proof,
+    )
+
+
+def to_proof(proof: messages.ContactProof) -> Proof:
+    """A proof and its code. Raises `InvalidField`."""
+    return Proof(
+        check_text("proof.proof_id", proof.proof_id), check_optional_text("proof.code", proof.code, MAX_CODE)
     )
 
 
@@ -190,6 +251,12 @@ def _enrolled(member_id: int) -> bytes:
 
 def _linked(member_id: int) -> bytes:
     return messages.LinkAliasResponse(member_id=member_text(member_id)).SerializeToString(deterministic=True)
+
+
+def _unlinked(member_id: int) -> bytes:
+    return messages.UnlinkAliasResponse(member_id=member_text(member_id)).SerializeToString(
+        deterministic=True
+    )
 
 
 def _consented(consent: Consent) -> bytes:

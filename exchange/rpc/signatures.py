@@ -76,3 +76,12 @@ class Admission:
         except (SignatureMalformed, BadSignatureError) as invalid:
             raise error("SIGNATURE_INVALID") from invalid
         return key.caller, signed
+
+    async def check_still(self, caller: Caller) -> None:
+        """Raises SIGNATURE_INVALID once the key of an admitted caller is revoked or past its time.
+
+        Raises `StoreUnavailable` where the key is not known and nobody can say whether there is one.
+        """
+        key = await self._keys.find(caller.key_id)
+        if key is None or key.caller != caller or self._wall_clock() > key.valid_until:
+            raise error("SIGNATURE_INVALID")

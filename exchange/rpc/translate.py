@@ -10,22 +10,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.protobuf.unknown_fields import UnknownFieldSet
 from google.type import date_pb2
 
-from exchange.core.commands import Asked, Burn, Earn
-from exchange.core.ids import member_number
-from exchange.core.points import MAX_POINTS, MAX_SPEND_MINOR
 from exchange.core.rates import NEVER
 from exchange.rpc.errors import InvalidField
-from tongdui.exchange.v1 import commands_pb2
-from tongdui.signing import fingerprint
 
 MAX_ID: Final = 64
-MAX_REASON: Final = 200
 
 _EARLIEST: Final = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp())
 _LATEST: Final = int(datetime(9998, 12, 31, tzinfo=UTC).timestamp())
 
 _M = TypeVar("_M", bound=Message)
-_Request = commands_pb2.EarnRequest | commands_pb2.BurnRequest
 
 
 def parse(kind: type[_M], body: bytes) -> _M:
@@ -117,53 +110,3 @@ def from_date(name: str, day: date_pb2.Date) -> date:
 def to_date(day: date) -> date_pb2.Date | None:
     """A day for the wire; None, which is absent, for never."""
     return None if day == NEVER else date_pb2.Date(year=day.year, month=day.month, day=day.day)
-
-
-def to_earn(partner_id: int, request: commands_pb2.EarnRequest) -> Earn:
-    """An earn of the calling partner."""
-    basis = request.WhichOneof("basis")
-    if basis is None:
-        raise InvalidField("basis", "exactly one of points and eligible_spend_minor must be set")
-    points = spend = 0
-    if basis == "points":
-        points = check_range("points", request.points, 1, MAX_POINTS)
-    else:
-        spend = check_range("eligible_spend_minor", request.eligible_spend_minor, 1, MAX_SPEND_MINOR)
-    expiry_date = None
-    if request.HasField("expiry_date"):
-        expiry_date = from_date("expiry_date", request.expiry_date)
-    return Earn(partner_id, *_common("earn", request), points, spend, expiry_date)
-
-
-def to_burn(partner_id: int, request: commands_pb2.BurnRequest) -> Burn:
-    """A burn at the calling partner."""
-    points = check_range("points", request.points, 1, MAX_POINTS)
-    return Burn(partner_id, *_common("burn", request), points)
-
-
-def to_command(partner_id: int, command: commands_pb2.Command) -> Asked:
-    """A command of a batch."""
-    which = command.WhichOneof("command")
-    if which == "earn":
-        return to_earn(partner_id, command.earn)
-    if which == "burn":
-        return to_burn(partner_id, command.burn)
-    raise InvalidField("command", "exactly one command must be set")
-
-
-def _common(kind: str, request: _Request) -> tuple[str, bytes, int, datetime, str, str, str, str, str, str]:
-    member_id = check_text("member_id", request.member_id)
-    if not request.HasField("event_time"):
-        raise InvalidField("event_time", "must be set")
-    return (
-        check_request_id(request.request_id),
-        fingerprint(kind, request.SerializeToString(deterministic=True)),
-        member_number(member_id),
-        from_timestamp("event_time", request.event_time),
-        check_text("store_id", request.store_id),
-        check_text("terminal_id", request.terminal_id),
-        check_text("reference", request.reference),
-        check_optional_text("reason", request.reason, MAX_REASON),
-        check_optional_text("campaign_id", request.campaign_id),
-        check_optional_text("channel", request.channel),
-    )

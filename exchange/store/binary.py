@@ -165,3 +165,14 @@ def _word_field(word: str) -> bytes:
 def copy_stream(rows: Iterable[bytes]) -> bytes:
     """Packed rows as one binary COPY stream."""
     return b"".join((_COPY_HEADER, *rows, _COPY_TRAILER))
+
+
+def update_statement(table: str, keys: str, columns: Sequence[str], types: str, more: str = "") -> bytes:
+    """An UPDATE from arrays: `keys` and `columns` in the order of `types`, all of them names of ours."""
+    names = [*keys.split(), *columns]
+    arrays = ", ".join(f"%s::{kind}[]" for kind in types.split())
+    changes = ", ".join([more, *(f"{name} = new.{name}" for name in columns)]).removeprefix(", ")
+    where = " AND ".join(f"{table}.{key} = new.{key}" for key in keys.split())
+    return (
+        f"UPDATE exchange.{table} SET {changes} FROM unnest({arrays}) AS new ({', '.join(names)}) WHERE {where}"  # noqa: S608  # names of our own
+    ).encode()

@@ -65,7 +65,7 @@ def connect(
 
 
 def open_engine(database_url: str, *, role: str | None = HUB_ROLE) -> Engine:
-    """An engine for the registrar and the readers; a pool of up to 10 connections. Raises `BadDatabaseUrl`."""
+    """An engine for the registrar and the readers; a pool of up to 11 connections. Raises `BadDatabaseUrl`."""
     _with_patience(database_url)  # a bad one is told now, not at the first call
     session = _POOLED_SESSION | ({"role": role} if role else {})
     return create_engine(
@@ -73,7 +73,7 @@ def open_engine(database_url: str, *, role: str | None = HUB_ROLE) -> Engine:
         creator=lambda: connect(database_url, session),
         pool_pre_ping=True,
         pool_size=5,
-        max_overflow=5,
+        max_overflow=6,
         hide_parameters=True,  # an error that is logged must not show what was sent
     )
 

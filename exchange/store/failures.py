@@ -12,7 +12,16 @@ import psycopg
 from psycopg import errors
 
 _RACES: Final = frozenset(
-    {"requests_pkey", "requests_reference_key", "aliases_pkey", "aliases_member_key", "wallets_pkey"}
+    {
+        "requests_pkey",
+        "requests_reference_key",
+        "aliases_pkey",
+        "aliases_member_key",
+        "wallets_pkey",
+        "contacts_lookup_key",
+        "data_keys_pkey",
+        "proofs_request_key",
+    }
 )
 """Constraints that two transactions may meet at without anybody's fault."""
 

@@ -6,14 +6,18 @@ COPY can't be pipelined, and for a few rows the round trips would cost more than
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from hashlib import sha256
+from operator import attrgetter
 from typing import Final, NamedTuple
 
+from psycopg.rows import TupleRow
+
 from exchange.core.book import Book
-from exchange.core.commands import PART, Posted
+from exchange.core.commands import Posted, kind_in_journal, part_of
 from exchange.core.evidence import Call
+from exchange.core.ids import HUB
 from exchange.core.lots import Lot
 from exchange.store.binary import (
     Row,
@@ -26,17 +30,21 @@ from exchange.store.binary import (
     int8,
     int8s,
     microseconds,
+    update_statement,
 )
 from exchange.store.pipeline import COMMIT, CopyIn, Request, Steps
+from exchange.store.save_standings import standing_requests
 
 NO_ENTRY: Final = -1
 NO_CALL: Final = -1
+NO_ORIGINAL: Final = (0, 0)
 
 ENTRIES: Final = RowFormat(
     "entries",
     "batch_id int8, entry_index int4, member_id int8, partner_id int4, points int8, rate_version int4,"
-    "event_time time, kind word, request_id text, store_id word, terminal_id word, reference text, reason word,"
-    "campaign_id word, channel word",
+    "event_time time, spend_minor int8, native_points int8, original_batch_id int8,"
+    "original_entry_index int4, kind word, request_id text, store_id word, terminal_id word, reference text,"
+    "reason word, campaign_id word, channel word",
 )
 LEGS: Final = RowFormat(
     "legs",
@@ -60,22 +68,35 @@ CALLS: Final = RowFormat(
 LOTS: Final = RowFormat(
     "lots",
     "member_id int8, lot_sequence int4, issuer_id int4, rate_version int4, expiry_date date, spent bool,"
-    "funding_micros int8, prefunded_micros int8, issued_points int8, open_points int8, held_points int8,"
-    "burned_points int8, expired_points int8",
+    "funding_micros int8, prefunded_micros int8, issued_points int8, moved_in_points int8, open_points int8,"
+    "held_points int8, burned_points int8, expired_points int8, clawed_back_points int8, absorbed_points int8,"
+    "moved_out_points int8, transferred_points int8, deficit_raised_points int8",
+)
+LOT_COUNTERS: Final = tuple(
+    f"{name}_points"
+    for name in (
+        *("issued", "moved_in", "open", "held", "burned", "expired", "clawed_back", "absorbed", "moved_out"),
+        *("transferred", "deficit_raised"),
+    )
 )
 
-UPDATE_LOTS: Final = b"""
-UPDATE exchange.lots SET spent = new.open_points = 0, issued_points = new.issued_points,
-    open_points = new.open_points, burned_points = new.burned_points, expired_points = new.expired_points
-FROM unnest(%s::bigint[], %s::integer[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
-    AS new (member_id, lot_sequence, issued_points, open_points, burned_points, expired_points)
-WHERE lots.member_id = new.member_id AND lots.lot_sequence = new.lot_sequence"""
+
+_counters: Final = attrgetter(*LOT_COUNTERS)
+
+UPDATE_LOTS: Final = update_statement(
+    "lots",
+    "member_id lot_sequence",
+    LOT_COUNTERS,
+    "bigint integer" + " bigint" * len(LOT_COUNTERS),
+    "spent = new.open_points = 0",
+)
 
 UPDATE_WALLETS: Final = b"""
-UPDATE exchange.wallets SET open_points = new.open_points, lot_sequence = new.lot_sequence,
+UPDATE exchange.wallets SET open_points = new.open_points, pending_points = new.pending_points,
+    held_points = new.held_points, deficit_points = new.deficit_points, lot_sequence = new.lot_sequence,
     next_expiry_date = new.next_expiry_date, last_decided_time = %s::timestamptz
-FROM unnest(%s::bigint[], %s::bigint[], %s::integer[], %s::date[])
-    AS new (member_id, open_points, lot_sequence, next_expiry_date)
+FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::integer[], %s::date[])
+    AS new (member_id, open_points, pending_points, held_points, deficit_points, lot_sequence, next_expiry_date)
 WHERE wallets.member_id = new.member_id"""
 
 UPDATE_LINKS: Final = b"""
@@ -115,7 +136,7 @@ def system_requests(book: Book) -> list[RequestRow]:
     return [
         RequestRow(entry.command, True, index, NO_CALL, b"")
         for index, entry in enumerate(book.entries)
-        if entry.command.kind == "expire"
+        if entry.command.partner_id == HUB
     ]
 
 
@@ -124,12 +145,14 @@ def save_batch(
     requests: Sequence[RequestRow],
     calls: Sequence[tuple[int, Call]],
     window_date: date,
+    wallet_rows: Mapping[int, TupleRow],
     *,
     by_copy: bool,
 ) -> Steps[None]:
     """Writes everything a batch decided and commits. `window_date` is the business day of its decided time.
 
-    A batch without decisions is no link of the chain; it may still have learnt that nothing was due.
+    `wallet_rows` are the wallets as they were loaded. A batch without decisions is no link of the chain; it may
+    still have learnt that nothing was due.
     """
     entries, legs, lines = _journal_rows(book)
     lots = [lot for wallet in book.wallets.values() for lot in wallet.lots.values() if lot.changed]
@@ -152,6 +175,7 @@ def save_batch(
     if not by_copy:
         steps += [Request(form.insert, form.arrays(values)) for form, values in tables if values]
     steps += _update_requests(book, [lot for lot in lots if not lot.created])
+    steps += standing_requests(book, wallet_rows)
     if requests:
         steps.append(_append_request(book, digest, window_date))
     yield [*steps, Request(COMMIT)]
@@ -165,19 +189,21 @@ def _journal_rows(book: Book) -> tuple[list[Row], list[Row], list[Row]]:
     for index, entry in enumerate(book.entries):
         command = entry.command
         member_id = command.member_id
+        kind = kind_in_journal(command)
+        original_batch, original_index = entry.original or NO_ORIGINAL
         entries.append(
             (
                 *(batch_id, index, member_id, command.partner_id, entry.points, entry.rate_version),
-                *(microseconds(command.event_time), command.kind, command.request_id, command.store_id),
-                *(command.terminal_id, command.reference, command.reason, command.campaign_id),
-                command.channel,
+                *(microseconds(command.event_time), entry.spend_minor, entry.native_points, original_batch),
+                *(original_index, kind, command.request_id, command.store_id, command.terminal_id),
+                *(command.reference, command.reason, command.campaign_id, command.channel),
             )
         )
         for number, leg in enumerate(entry.legs):
-            lot_sequence, issuer_id, rate_version, from_account, to_account, points, _ = leg
+            lot_member, lot_sequence, issuer_id, rate_version, from_account, to_account, points, _ = leg
             legs.append(
                 (
-                    *(batch_id, index, number, member_id, lot_sequence, issuer_id, rate_version, points),
+                    *(batch_id, index, number, lot_member, lot_sequence, issuer_id, rate_version, points),
                     *(from_account, to_account),
                 )
             )
@@ -195,7 +221,7 @@ def _journal_rows(book: Book) -> tuple[list[Row], list[Row], list[Row]]:
 def _request_row(batch_id: int, request: RequestRow) -> Row:
     command, accepted, entry_index, call_id, answer = request
     return (
-        *(command.partner_id, accepted, batch_id, entry_index, call_id, PART, command.request_id),
+        *(command.partner_id, accepted, batch_id, entry_index, call_id, part_of(command), command.request_id),
         *(command.fingerprint, command.kind, command.reference, answer),
     )
 
@@ -203,8 +229,7 @@ def _request_row(batch_id: int, request: RequestRow) -> Row:
 def _lot_row(lot: Lot) -> Row:
     return (
         *(lot.member_id, lot.lot_sequence, lot.issuer_id, lot.rate_version, day_number(lot.expiry_date)),
-        *(lot.open_points == 0, lot.funding_micros, lot.prefunded_micros, lot.issued_points, lot.open_points),
-        *(lot.held_points, lot.burned_points, lot.expired_points),
+        *(lot.open_points == 0, lot.funding_micros, lot.prefunded_micros, *_counters(lot)),
     )
 
 
@@ -212,13 +237,11 @@ def _update_requests(book: Book, lots: list[Lot]) -> list[Request]:
     requests: list[Request] = []
     values: tuple[bytes, ...]
     if lots:
+        counters = zip(*map(_counters, lots), strict=True)
         values = (
             int8s([lot.member_id for lot in lots]),
             int4s([lot.lot_sequence for lot in lots]),
-            int8s([lot.issued_points for lot in lots]),
-            int8s([lot.open_points for lot in lots]),
-            int8s([lot.burned_points for lot in lots]),
-            int8s([lot.expired_points for lot in lots]),
+            *map(int8s, counters),
         )
         requests.append(Request(UPDATE_LOTS, values))
     if wallets := [wallet for wallet in book.wallets.values() if wallet.changed]:
@@ -226,11 +249,14 @@ def _update_requests(book: Book, lots: list[Lot]) -> list[Request]:
             int8(microseconds(book.decided_time)),
             int8s([wallet.member_id for wallet in wallets]),
             int8s([wallet.open_points for wallet in wallets]),
+            int8s([wallet.pending_points for wallet in wallets]),
+            int8s([wallet.held_points for wallet in wallets]),
+            int8s([wallet.deficit_points for wallet in wallets]),
             int4s([wallet.lot_sequence for wallet in wallets]),
             dates([wallet.next_expiry_date for wallet in wallets]),
         )
         requests.append(Request(UPDATE_WALLETS, values))
-    if links := [link for link in book.links.values() if link.changed]:
+    if links := [link for link in book.links.values() if link.changed and not link.created]:
         values = (
             int8s([link.member_id for link in links]),
             int4s([link.partner_id for link in links]),

@@ -62,6 +62,16 @@ LEDGER: Final = Table(
     _required("clock", Text),
     _optional("manual_time", _moment()),
     _required("first_window_date", Date),
+    _required("claw_back", Text),
+    _required("refund", Text),
+    _required("grace_days", Integer),
+    _required("pending_days", Integer),
+    _required("member_daily_burns", BigInteger),
+    _required("member_daily_points", BigInteger),
+    _required("terminal_daily_burns", BigInteger),
+    _required("terminal_daily_points", BigInteger),
+    _required("transfer_limit_points", BigInteger),
+    _required("transfer_daily_points", BigInteger),
 )
 
 REGISTRY: Final = Table(
@@ -133,6 +143,10 @@ RATE_CARDS: Final = Table(
     _required("state", Text),
     _required("proposed_by", Text),
     _optional("approved_by", Text),
+    _optional("propose_time", _moment()),
+    _optional("approve_time", _moment()),
+    _optional("withdraw_time", _moment()),
+    _optional("withdrawn_by", Text),
 )
 
 WALLETS: Final = Table(
@@ -147,6 +161,16 @@ WALLETS: Final = Table(
     _required("lot_sequence", Integer),
     _required("next_expiry_date", Date),
     _required("last_decided_time", _moment()),
+    _required("survivor_id", BigInteger),
+    _required("merged_batch_id", BigInteger),
+    _required("merged_entry_index", Integer),
+    _required("deficit_sequence", Integer),
+    _required("next_cancel_date", Date),
+    _required("next_deadline", _moment()),
+    _required("spent_date", Date),
+    _required("spent_count", BigInteger),
+    _required("spent_points", BigInteger),
+    _required("transferred_points", BigInteger),
 )
 
 LOTS: Final = Table(
@@ -169,6 +193,117 @@ LOTS: Final = Table(
     _required("clawed_back_points", BigInteger),
     _required("absorbed_points", BigInteger),
     _required("moved_out_points", BigInteger),
+    _required("transferred_points", BigInteger),
+    _required("deficit_raised_points", BigInteger),
+)
+
+HOLDS: Final = Table(
+    "holds",
+    METADATA,
+    _required("partner_id", Integer),
+    _required("request_id", _ID),
+    _required("member_id", BigInteger),
+    _required("batch_id", BigInteger),
+    _required("entry_index", Integer),
+    _required("kind", Text),
+    _required("points", BigInteger),
+    _required("rate_version", Integer),
+    _required("authorised_time", _moment()),
+    _required("deadline", _moment()),
+)
+
+PENDING_EARNS: Final = Table(
+    "pending_earns",
+    METADATA,
+    _required("partner_id", Integer),
+    _required("request_id", _ID),
+    _required("member_id", BigInteger),
+    _required("batch_id", BigInteger),
+    _required("entry_index", Integer),
+    _required("points", BigInteger),
+    _required("due_date", Date),
+    _optional("expiry_date", Date),
+)
+
+DEFICITS: Final = Table(
+    "deficits",
+    METADATA,
+    _required("member_id", BigInteger),
+    _required("deficit_sequence", Integer),
+    _required("issuer_id", Integer),
+    _required("funding_micros", BigInteger),
+    _required("raised_time", _moment()),
+    _required("raised_points", BigInteger),
+    _required("moved_in_points", BigInteger),
+    _required("absorbed_points", BigInteger),
+    _required("forgiven_points", BigInteger),
+    _required("moved_out_points", BigInteger),
+    _required("moved_from_member_id", BigInteger),
+    _required("moved_from_sequence", Integer),
+)
+
+LOT_MOVES: Final = Table(
+    "lot_moves",
+    METADATA,
+    _required("move_id", BigInteger),
+    _required("from_member_id", BigInteger),
+    _required("from_lot_sequence", Integer),
+    _required("to_member_id", BigInteger),
+    _required("to_lot_sequence", Integer),
+    _required("batch_id", BigInteger),
+    _required("entry_index", Integer),
+    _required("why", Text),
+    _required("points", BigInteger),
+)
+
+MARKS: Final = Table(
+    "marks",
+    METADATA,
+    _required("member_id", BigInteger),
+    _required("partner_id", Integer),
+    _required("once_rule", _ID),
+)
+
+QUOTES: Final = Table(
+    "quotes",
+    METADATA,
+    _required("quote_id", _ID),
+    _required("batch_id", BigInteger),
+    _required("entry_index", Integer),
+)
+
+PAY_CODES: Final = Table(
+    "pay_codes",
+    METADATA,
+    _required("digest", LargeBinary),
+    _required("member_id", BigInteger),
+    _required("partner_id", Integer),
+    _required("max_points", BigInteger),
+    _required("issue_time", _moment()),
+    _required("expire_time", _moment()),
+    _required("used", Boolean),
+)
+
+ADJUSTMENTS: Final = Table(
+    "adjustments",
+    METADATA,
+    _required("adjustment_id", BigInteger),
+    _required("proposal", LargeBinary),
+    _required("proposed_by", Text),
+    _required("propose_time", _moment()),
+)
+
+TERMINALS: Final = Table(
+    "terminals",
+    METADATA,
+    _required("partner_id", Integer),
+    _required("store_id", _ID),
+    _required("terminal_id", _ID),
+    _required("wrong_tries", Integer),
+    _required("locked", Boolean),
+    _required("spent_date", Date),
+    _required("spent_count", BigInteger),
+    _required("spent_points", BigInteger),
 )
 
 LINKS: Final = Table(
@@ -180,6 +315,20 @@ LINKS: Final = Table(
     _required("per_day_limit_points", BigInteger),
     _required("burned_date", Date),
     _required("burned_points", BigInteger),
+    _required("unlinked", Boolean),
+)
+
+CONSENT_HISTORY: Final = Table(
+    "consent_history",
+    METADATA,
+    _required("change_id", BigInteger),
+    _required("member_id", BigInteger),
+    _required("partner_id", Integer),
+    _required("per_burn_limit_points", BigInteger),
+    _required("per_day_limit_points", BigInteger),
+    _required("changed_by", Integer),
+    _required("key_id", Text),
+    _required("change_time", _moment()),
 )
 
 ALIASES: Final = Table(
@@ -236,6 +385,10 @@ ENTRIES: Final = Table(
     _required("reason", Text),
     _required("campaign_id", Text),
     _required("channel", Text),
+    _required("spend_minor", BigInteger),
+    _required("native_points", BigInteger),
+    _required("original_batch_id", BigInteger),
+    _required("original_entry_index", Integer),
 )
 
 LEGS: Final = Table(
@@ -265,6 +418,14 @@ LINES: Final = Table(
     _required("micros", BigInteger),
     _required("payer_component", Text),
     _required("payee_component", Text),
+)
+
+OTHER_MEMBERS: Final = Table(
+    "other_members",
+    METADATA,
+    _required("member_id", BigInteger),
+    _required("batch_id", BigInteger),
+    _required("entry_index", Integer),
 )
 
 BATCHES: Final = Table(

@@ -29,7 +29,7 @@ _HASHED_FROM: Final = 22
 
 _KEYS: Final[Mapping[str, tuple[slice, slice, slice]]] = {
     # Where a row says who (4-byte numbers and their lengths), how much (8 bytes), and what (texts to the end).
-    "entries": (slice(0, 0), slice(66, 74), slice(94, None)),
+    "entries": (slice(0, 0), slice(66, 74), slice(138, None)),
     "legs": (slice(70, 78), slice(90, 98), slice(98, None)),
     "lines": (slice(62, 78), slice(82, 90), slice(90, None)),
 }

@@ -181,19 +181,31 @@ def _points_conserved(case: Case) -> Check:
     )
 
 
+_STATED: Final = (
+    ("issued", ("earn", "confirm_earn", "exchange_in", "adjust_earn")),
+    ("burned", ("burn", "capture_burn", "confirm_exchange_out", "adjust_burn")),
+    ("refunded", ("refund_burn", "adjust_refund_burn")),
+)
+"""Kinds of entries that state what their legs issue, burn, and take back out of what was burned."""
+
+
 def _points_stated(case: Case) -> Check:
-    stated = {entry.kind: entry.points for entry in case.sums.entries}
-    earned, burned = stated.get("earn", 0), stated.get("burn", 0)
-    issued, spent = points_out_of(case.sums.legs, "issued"), points_into(case.sums.legs, "burned")
+    points = {entry.kind: entry.points for entry in case.sums.entries}
+    legs = case.sums.legs
+    by_legs = {
+        "issued": points_out_of(legs, "issued"),
+        "burned": points_into(legs, "burned"),
+        "refunded": points_out_of(legs, "burned"),
+    }
+    stated = {name: sum(points.get(kind, 0) for kind in kinds) for name, kinds in _STATED}
     return Check(
         "points_stated",
-        (earned, burned) == (issued, spent),
-        "the points the window's earns and burns state are the points its legs issued and burned",
-        (
-            ("earned_stated", earned),
-            ("issued_by_legs", issued),
-            ("burned_stated", burned),
-            ("burned_by_legs", spent),
+        stated == by_legs,
+        "the points the window's earns, burns and refunds state are the points its legs issued, burned and refunded",
+        tuple(
+            figure
+            for name in by_legs
+            for figure in ((f"{name}_stated", stated[name]), (f"{name}_by_legs", by_legs[name]))
         ),
     )
 

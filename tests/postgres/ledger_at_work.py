@@ -41,6 +41,7 @@ from exchange.registrar import (
     Write,
 )
 from exchange.rpc.answers import encode as encode_answers
+from exchange.store.contact_tables import CONTACTS_METADATA
 from exchange.store.engine import open_connection, open_engine
 from exchange.store.reads.pages import Card, Key, Partner, Window
 from exchange.store.tables import METADATA, PARTNERS
@@ -217,6 +218,8 @@ def begin_anew(url: str, ledger: NewLedger | None = None) -> None:
     """Empties a migrated database and makes the ledger: a tenth of the time of a database of its own."""
     owner = open_engine(url, role=None)
     with owner.begin() as connection:
+        for table in CONTACTS_METADATA.sorted_tables:
+            connection.execute(delete(table))
         for table in METADATA.sorted_tables:
             if table.name not in ("partners", "registry"):
                 connection.execute(delete(table))

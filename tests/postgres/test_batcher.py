@@ -17,10 +17,11 @@ import pytest
 from exchange.batcher import MAX_QUEUE, Answer, Batcher, QueueFull
 from exchange.core.commands import Command, Wake
 from exchange.core.decisions import Accepted, Decision
-from exchange.core.planner import collect_needs, plan
+from exchange.core.planner import plan
 from exchange.store.engine import open_connection
 from exchange.store.failures import StoreUnavailable
-from exchange.store.load import FIRST_LOTS, add_lots, load_book
+from exchange.store.load import FIRST_LOTS, load_book
+from exchange.store.readings import add_lots
 from exchange.store.reads import read_cards
 from tests.builders import NOON, TERMS, burn, earn
 from tests.postgres.ledger_at_work import Office, begin_anew, days_on, new_card
@@ -554,10 +555,7 @@ def test_lots_loaded_by_need_decide_as_all_lots_would(office: Office) -> None:
 
     with open_connection(shop.url) as connection:
         _, cards = read_cards(connection)
-        by_need, complete = (
-            connection.drive(load_book(collect_needs(commands, cards, TERMS), cards, TERMS)).book
-            for _ in range(2)
-        )
+        by_need, complete = (connection.drive(load_book(commands, cards, TERMS)).book for _ in range(2))
         add_lots(complete, connection.execute(f"SELECT {LOT_COLUMNS} FROM exchange.lots".encode()).fetchall())
         connection.rollback()
     loaded = [sum(len(wallet.lots) for wallet in it.wallets.values()) for it in (by_need, complete)]

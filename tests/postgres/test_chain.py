@@ -28,8 +28,9 @@ class Chain:
     TABLES: Final = (
         (
             "entries",
-            "batch_id, entry_index, member_id, partner_id, points, rate_version, event_time, kind,"
-            " request_id, store_id, terminal_id, reference, reason, campaign_id, channel",
+            "batch_id, entry_index, member_id, partner_id, points, rate_version, event_time,"
+            " spend_minor, native_points, original_batch_id, original_entry_index, kind, request_id, store_id,"
+            " terminal_id, reference, reason, campaign_id, channel",
             "entry_index",
         ),
         (

@@ -14,7 +14,7 @@ from exchange.core.rates import ExpiryKind, ExpiryPolicy
 from exchange.registrar import Actor
 from exchange.store.engine import open_engine
 from exchange.store.failures import StoreUnavailable
-from exchange.store.reads.accounts import EntryFilter, FullEntry, Place, list_entries, read_entry, read_wallet
+from exchange.store.reads.accounts import EntryFilter, FullEntry, Place, list_entries, read_entry
 from exchange.store.reads.ledger import read_clock
 from exchange.store.reads.pages import (
     list_batches,
@@ -25,6 +25,7 @@ from exchange.store.reads.pages import (
     partner_id_of,
 )
 from exchange.store.reads.snapshots import Snapshots
+from exchange.store.reads.wallets import read_wallet
 from tests.builders import NOON, burn, earn
 from tests.postgres.ledger_at_work import AUDIENCE, WIDE, Office, days_on, new_card
 
@@ -135,13 +136,13 @@ def test_entries_come_newest_first_with_legs_and_lines(office: Office, story: St
 
     assert (earned.entry.kind, earned.entry.points, earned.entry.partner_code) == ("earn", 100, "cafe")
     assert (earned.entry.batch_sequence, earned.entry.entry_index, earned.entry.window_date) == (1, 0, FIRST)
-    assert earned.legs == [(1, "cafe", 1, "issued", "open", 100)]
+    assert earned.legs == [(story.member, 1, "cafe", 1, "issued", "open", 100)]
     assert earned.lines == [
         ("cafe", "ISSUE_FUNDING", "POOL", "ISSUE_FUNDING", 1_000_000),
         ("cafe", "ISSUE_FEE", "OPERATOR", "ISSUE_FEE", 20_000),
     ]
     assert (burned.entry.kind, burned.entry.points, burned.entry.batch_sequence) == ("burn", 40, 2)
-    assert burned.legs == [(1, "cafe", 1, "open", "burned", 40)]
+    assert burned.legs == [(story.member, 1, "cafe", 1, "open", "burned", 40)]
     assert burned.lines == [
         ("POOL", "BURN_FUNDING", "tea", "BURN_REIMBURSE", 380_000),
         ("POOL", "BURN_FUNDING", "OPERATOR", "SPREAD", 20_000),
@@ -255,7 +256,7 @@ def test_settlement_sees_the_same_entries_legs_and_lines(office: Office, story: 
             ]
             for columns, view, key in (
                 ("batch_sequence, entry_id, kind, partner_id, member_id, points", "posted_entries_v1", 1),
-                ("batch_sequence, kind, issuer_id, from_account, to_account, points", "posted_legs_v1", 1),
+                ("batch_sequence, issuer_id, from_account, to_account, points", "posted_legs_v1", 1),
                 (
                     "payer_id, payer_component, payee_id, payee_component, micros",
                     "posted_lines_v1",
@@ -271,7 +272,7 @@ def test_settlement_sees_the_same_entries_legs_and_lines(office: Office, story: 
         (1, f"{earned.entry.batch_id}-0", "earn", "cafe", member, 100),
         (2, f"{burned.entry.batch_id}-0", "burn", "tea", member, 40),
     ]
-    assert legs == [(1, "earn", "cafe", "issued", "open", 100), (2, "burn", "cafe", "open", "burned", 40)]
+    assert legs == [(1, "cafe", "issued", "open", 100), (2, "cafe", "open", "burned", 40)]
     assert lines == [tuple(line) for line in (*earned.lines, *burned.lines)]
     assert windows == [(FIRST, 1, 2, window.entry_count)]
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from fractions import Fraction
+from functools import partial
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
@@ -13,8 +16,9 @@ from exchange.core.ids import OPERATOR
 from exchange.core.rates import ExpiryKind, ExpiryPolicy
 from exchange.registrar import Actor, RegistrarRefusal
 from exchange.store.engine import open_engine
-from exchange.store.reads.pages import Card
-from tests.builders import NOON, earn
+from exchange.store.reads import read_cards
+from exchange.store.reads.pages import Card, find_card_in_force, list_cards
+from tests.builders import MICROSECOND, NOON, earn
 from tests.postgres.ledger_at_work import CHEN, LI, WIDE, Office, days_on, new_card
 
 DAY = timedelta(days=1)
@@ -173,12 +177,232 @@ def test_open_points_keep_an_old_cards_funding_in_force(office: Office) -> None:
         prefunded_micros=0,
         reimbursement_micros=8_000,
     )
-    office.set_time(days_on(2))
+    office.set_time(days_on(9))
     rich = {"funding_micros": 12_000, "prefunded_micros": 0, "reimbursement_micros": 11_000}
 
     with pytest.raises(RegistrarRefusal, match="RATE_CARD_UNFUNDED") as refused:
-        approved(office, "cafe", valid_from=days_on(3), **rich)
+        approved(office, "cafe", valid_from=days_on(10), **rich)
     office.rows("UPDATE exchange.lots SET open_points = 0, burned_points = 10, spent = true RETURNING 1")
 
     assert refused.value.metadata["issuer_version"] == "1"
-    assert approved(office, "cafe", valid_from=days_on(3), **rich).state == "approved"
+    assert approved(office, "cafe", valid_from=days_on(10), **rich).state == "approved"
+
+
+def test_held_points_keep_an_old_cards_funding_in_force_too(office: Office) -> None:
+    cafe = office.partner("cafe")
+    approved(office, "cafe", funding_micros=9_000, prefunded_micros=0, reimbursement_micros=8_000)
+    member = office.enroll(cafe, "c-1", WIDE)
+    office.post(earn(points=10, partner_id=cafe.partner_id, member_id=member))
+    better = {"funding_micros": 12_000, "prefunded_micros": 0, "reimbursement_micros": 8_000}
+    approved(office, "cafe", valid_from=days_on(1), **better)
+    office.set_time(days_on(9))
+    office.rows("UPDATE exchange.lots SET open_points = 0, held_points = 10, spent = true RETURNING 1")
+
+    with pytest.raises(RegistrarRefusal, match="RATE_CARD_UNFUNDED"):
+        approved(office, "cafe", valid_from=days_on(10), **{**better, "reimbursement_micros": 9_001})
+
+
+def test_a_replaced_funding_counts_while_a_late_earn_can_still_be_priced_by_it(office: Office) -> None:
+    office.partner("cafe")
+    approved(office, "cafe", funding_micros=9_000, prefunded_micros=0, reimbursement_micros=8_000)
+    better = {"funding_micros": 12_000, "prefunded_micros": 0}
+    approved(office, "cafe", valid_from=days_on(1), reimbursement_micros=8_000, **better)
+    office.set_time(days_on(8) - timedelta(microseconds=1))
+    rich = office.propose(new_card("cafe", valid_from=days_on(20), reimbursement_micros=11_000, **better))
+
+    with pytest.raises(RegistrarRefusal, match="RATE_CARD_UNFUNDED") as refused:
+        office.approve_card(rich)
+    office.set_time(days_on(8))
+
+    assert refused.value.metadata["issuer_version"] == "1"
+    assert office.approve_card(rich).state == "approved"
+
+
+def test_a_card_that_would_make_points_from_nothing_is_refused_and_the_cycle_printed(office: Office) -> None:
+    office.partner("cafe")
+
+    with pytest.raises(RegistrarRefusal, match="RATE_CARD_ARBITRAGE") as refused:
+        approved(
+            office,
+            "cafe",
+            native_rate_in=Fraction(21, 200),
+            native_rate_out=Fraction(10),
+            exchange_spread=Fraction(1, 50),
+        )
+
+    assert refused.value.metadata == {
+        "cycle": "1 point -> 10 native of cafe (version 1) -> 1029/1000 points"
+        " (version 1 less the spread of 1/50)",
+        "partner_id": "cafe",
+        "out_version": "1",
+        "in_version": "1",
+        "product": "1029/1000",
+    }
+    at_the_limit = {"native_rate_in": Fraction(1, 10), "native_rate_out": Fraction(10)}
+    assert approved(office, "cafe", **at_the_limit).state == "approved"
+
+
+def test_the_ways_of_different_partners_make_no_points(office: Office) -> None:
+    for code, way in (("cafe", "native_rate_in"), ("tea", "native_rate_out")):
+        office.partner(code)
+
+        assert approved(office, code, **{way: Fraction(1_000)}).state == "approved"
+
+
+def test_a_coming_card_is_refused_whose_rates_would_repay_what_is_exchanged_now(office: Office) -> None:
+    office.partner("cafe")
+    approved(office, "cafe", native_rate_in=Fraction(1, 10), native_rate_out=Fraction(10))
+
+    for version, rates in ((2, (Fraction(1, 8), Fraction(8))), (3, (Fraction(1, 12), Fraction(12)))):
+        into, out = rates
+        with pytest.raises(RegistrarRefusal, match="RATE_CARD_ARBITRAGE") as refused:
+            approved(office, "cafe", valid_from=days_on(1), native_rate_in=into, native_rate_out=out)
+
+        versions = {refused.value.metadata["out_version"], refused.value.metadata["in_version"]}
+        assert versions == {"1", str(version)}
+
+
+def test_rates_change_for_good_once_the_exchange_was_closed_beyond_the_late_limit(office: Office) -> None:
+    office.partner("cafe")
+    approved(office, "cafe", native_rate_in=Fraction(1, 10), native_rate_out=Fraction(10))
+    approved(office, "cafe", valid_from=days_on(1))
+    anew = office.propose(
+        new_card("cafe", valid_from=days_on(30), native_rate_in=Fraction(1, 8), native_rate_out=Fraction(8))
+    )
+    office.set_time(days_on(8) - timedelta(microseconds=1))
+
+    with pytest.raises(RegistrarRefusal, match="RATE_CARD_ARBITRAGE"):
+        office.approve_card(anew)
+    office.set_time(days_on(8))
+
+    assert office.approve_card(anew).state == "approved"
+
+
+def test_the_hub_prices_exchange_by_the_approved_rates(office: Office) -> None:
+    cafe = office.partner("cafe")
+    approved(
+        office,
+        "cafe",
+        native_rate_in=Fraction(1, 10),
+        native_rate_out=Fraction(9),
+        exchange_spread=Fraction(1, 50),
+    )
+    approved(office, "cafe", valid_from=days_on(1))
+
+    with psycopg.connect(office.url) as connection:
+        _, cards = read_cards(connection)
+
+    first, second = cards.history(cafe.partner_id)
+    assert (first.native_rate_in, first.native_rate_out) == (Fraction(1, 10), Fraction(9))
+    assert first.exchange_spread == Fraction(1, 50)
+    assert (second.native_rate_in, second.native_rate_out) == (None, None)
+    assert second.exchange_spread == 0
+
+
+def test_a_card_remembers_who_did_what_to_it_and_when_on_the_ledger_clock(office: Office) -> None:
+    office.partner("cafe")
+    card = office.propose(new_card("cafe"), by=CHEN)
+    office.set_time(days_on(1))
+
+    done = office.approve_card(card, by=LI)
+
+    assert (card.propose_time, card.approve_time) == (NOON, None)
+    assert (done.proposed_by, done.propose_time) == ("chen.wei", NOON)
+    assert (done.approved_by, done.approve_time) == ("li.na", days_on(1))
+    assert (done.withdrawn_by, done.withdraw_time) == ("", None)
+
+
+@pytest.mark.parametrize("who", [CHEN, LI])
+def test_one_person_withdraws_a_proposed_card_for_ever(office: Office, who: Actor) -> None:
+    office.partner("cafe")
+    card = office.propose(new_card("cafe"), by=CHEN)
+    office.set_time(days_on(1))
+
+    gone = withdraw(office, card, who)
+
+    assert (gone.state, gone.withdrawn_by, gone.withdraw_time) == ("withdrawn", who.person, days_on(1))
+    with pytest.raises(RegistrarRefusal, match="RATE_CARD_STATE") as refused:
+        office.approve_card(card, by=LI)
+    assert refused.value.metadata == {"state": "withdrawn"}
+    with pytest.raises(RegistrarRefusal, match="RATE_CARD_STATE"):
+        withdraw(office, card, who)
+    assert office.propose(new_card("cafe")).version == 2
+
+
+def test_an_approved_card_and_one_that_is_not_there_can_not_be_withdrawn(office: Office) -> None:
+    office.partner("cafe")
+    card = approved(office, "cafe")
+
+    with pytest.raises(RegistrarRefusal, match="RATE_CARD_STATE") as refused:
+        withdraw(office, card, CHEN)
+    assert refused.value.metadata == {"state": "approved"}
+    with pytest.raises(RegistrarRefusal, match="RATE_CARD_UNKNOWN"):
+        withdraw(office, card._replace(version=2), CHEN)
+    with pytest.raises(RegistrarRefusal, match="PARTNER_UNKNOWN"):
+        withdraw(office, card._replace(partner_code="nobody"), CHEN)
+
+
+def test_a_card_approved_and_withdrawn_at_once_is_one_of_both(office: Office) -> None:
+    office.partner("cafe")
+
+    for day in range(1, 6):
+        card = office.propose(new_card("cafe", valid_from=days_on(day)), by=CHEN)
+        with ThreadPoolExecutor(2) as threads:
+            decisions = [
+                threads.submit(outcome, partial(office.approve_card, card, by=LI)),
+                threads.submit(outcome, partial(withdraw, office, card, CHEN)),
+            ]
+            outcomes = {it.result() for it in decisions}
+
+        assert outcomes in ({"approved", "RATE_CARD_STATE"}, {"withdrawn", "RATE_CARD_STATE"})
+
+
+def withdraw(office: Office, card: Card, by: Actor) -> Card:
+    gone: Card = office.value(
+        lambda encode: office.registrar.withdraw_rate_card(
+            office.write(by), by, card.partner_code, card.version, encode
+        )
+    )
+    return gone
+
+
+def outcome(decide: Callable[[], Card]) -> str:
+    """The state that came of it, or why not."""
+    try:
+        return decide().state
+    except RegistrarRefusal as refusal:
+        return refusal.reason
+
+
+def test_the_card_in_force_is_read_as_of_any_time(office: Office) -> None:
+    cafe = office.partner("cafe")
+    office.partner("tea")
+    approved(office, "cafe", valid_from=NOON)
+    approved(office, "tea", valid_from=NOON - 100 * DAY)
+    approved(office, "cafe", valid_from=days_on(1))
+    office.propose(new_card("cafe", valid_from=days_on(2)))
+
+    def version_at(moment: datetime) -> int:
+        with office.engine.connect() as connection:
+            card = find_card_in_force(connection, "cafe", cafe.partner_id, moment)
+        return card.version if card else 0
+
+    moments = (NOON - MICROSECOND, NOON, days_on(1) - MICROSECOND, days_on(1), days_on(1000))
+    assert [version_at(moment) for moment in moments] == [0, 1, 1, 2, 2]
+
+
+def test_cards_are_listed_by_state(office: Office) -> None:
+    cafe = office.partner("cafe")
+    approved(office, "cafe")
+    withdraw(office, office.propose(new_card("cafe")), CHEN)
+    office.propose(new_card("cafe"))
+
+    def versions(state: str | None, before: int | None = None) -> list[int]:
+        with office.engine.connect() as connection:
+            return [
+                card.version for card in list_cards(connection, "cafe", cafe.partner_id, before, 9, state)
+            ]
+
+    assert versions(None) == [3, 2, 1]
+    assert [versions(state) for state in ("approved", "withdrawn", "proposed")] == [[1], [2], [3]]
+    assert versions("proposed", 3) == []

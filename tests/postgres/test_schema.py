@@ -18,7 +18,17 @@ from exchange.store.tables import METADATA, SCHEMA
 from tests.conftest import Databases
 from tests.postgres.ledger_at_work import Office
 
-APPEND_ONLY = ("requests", "entries", "legs", "lines", "batches", "calls", "windows", "partners", "aliases")
+APPEND_ONLY = (
+    "requests",
+    "entries",
+    "legs",
+    "lines",
+    "batches",
+    "calls",
+    "windows",
+    "partners",
+    "consent_history",
+)
 TABLES = {table.name: table for table in METADATA.sorted_tables}
 VIEWS = (
     "ledger_v1",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
+from datetime import UTC
+from fractions import Fraction
+from typing import Any, TypeVar
 
 import psycopg
 import pytest
@@ -32,6 +34,7 @@ from exchange.store.reads import RegistryRow, read_registry
 from exchange.store.reads.snapshots import Snapshots
 from tests.builders import NOON, earn
 from tests.postgres.ledger_at_work import AUDIENCE, CHEN, LI, WIDE, Office, days_on, new_card, public
+from tests.postgres.members_at_work import open_counter
 from tongdui.exchange.v1 import journal_service_pb2 as journal
 from tongdui.exchange.v1 import members_service_pb2 as members
 from tongdui.exchange.v1 import partners_service_pb2 as partners
@@ -112,7 +115,9 @@ def hub(office: Office) -> Iterator[Hub]:
     for method in (
         *PartnersService(registrar, snapshots, directory, lanes).methods(),
         *RateCardsService(registrar, snapshots, lanes).methods(),
-        *MembersService(registrar, lanes).methods(),
+        *MembersService(
+            registrar, open_counter(office).membership, snapshots, lanes, Lane("codes", 1, 1)
+        ).methods(),
         *JournalService(AUDIENCE, registrar, snapshots, lanes, sweep).methods(),
         *(Method(name, readers, handler, is_write=False) for name, handler in read.items()),
     ):
@@ -250,6 +255,105 @@ def test_cards_are_listed_newest_first_for_their_partner(hub: Hub) -> None:
     assert hub.refusal(cafe, "ListRateCards", of_tea) == ("ROLE_REQUIRED", {})
     of_pool = rate_cards.ListRateCardsRequest(partner_id="POOL")
     assert hub.refusal(CHEN, "ListRateCards", of_pool) == ("PARTNER_UNKNOWN", {})
+
+
+def test_a_card_is_withdrawn_and_listed_by_its_state(hub: Hub) -> None:
+    cafe = hub.office.partner("cafe")
+    for _ in range(2):
+        hub.office.propose(new_card("cafe"))
+    request = rate_cards.WithdrawRateCardRequest(request_id="w-1", partner_id="cafe", version=1)
+
+    gone = hub.call(LI, "WithdrawRateCard", request, rate_cards.WithdrawRateCardResponse)
+    again = hub.call(LI, "WithdrawRateCard", request, rate_cards.WithdrawRateCardResponse)
+
+    assert again == gone
+    assert hub.hints == [("tongdui-replayed", "1")]
+    shown = gone.rate_card
+    assert (shown.state, shown.withdrawn_by) == (rate_cards.RateCard.STATE_WITHDRAWN, "li.na")
+    assert shown.withdraw_time.ToDatetime(UTC) == NOON
+    for state, versions in ((rate_cards.RateCard.STATE_PROPOSED, [2]), (shown.state, [1])):
+        page = hub.call(
+            cafe,
+            "ListRateCards",
+            rate_cards.ListRateCardsRequest(state=state),
+            rate_cards.ListRateCardsResponse,
+        )
+        assert [card.version for card in page.rate_cards] == versions
+    approval = rate_cards.ApproveRateCardRequest(request_id="a-1", partner_id="cafe", version=1)
+    assert hub.refusal(LI, "ApproveRateCard", approval) == ("RATE_CARD_STATE", {"state": "withdrawn"})
+
+
+def test_a_card_is_read_by_version_as_of_a_time_or_as_of_now(hub: Hub) -> None:
+    cafe, tea = hub.office.partner("cafe"), hub.office.partner("tea")
+    for begins in (NOON, days_on(1)):
+        hub.office.approve_card(hub.office.propose(new_card("cafe", valid_from=begins)))
+    hub.office.propose(new_card("cafe"))
+
+    def version_of(**which: Any) -> int:
+        request = rate_cards.GetRateCardRequest(**which)
+        return hub.call(cafe, "GetRateCard", request, rate_cards.GetRateCardResponse).rate_card.version
+
+    in_two_days = Timestamp(seconds=int(days_on(2).timestamp()))
+    assert (version_of(), version_of(version=3), version_of(in_force_at=in_two_days)) == (1, 3, 2)
+    before = rate_cards.GetRateCardRequest(in_force_at=Timestamp(seconds=int(NOON.timestamp()) - 1))
+    assert hub.refusal(cafe, "GetRateCard", before) == ("RATE_CARD_UNKNOWN", {})
+    assert hub.refusal(tea, "GetRateCard", rate_cards.GetRateCardRequest()) == ("RATE_CARD_UNKNOWN", {})
+    of_cafe = rate_cards.GetRateCardRequest(partner_id="cafe")
+    assert hub.refusal(tea, "GetRateCard", of_cafe) == ("ROLE_REQUIRED", {})
+    with pytest.raises(InvalidField, match="version"):
+        version_of(version=0)
+
+
+def test_a_preview_tells_a_partner_no_figure_of_anothers_card(hub: Hub) -> None:
+    cafe, _ = hub.office.partner("cafe"), hub.office.partner("tea")
+    hub.office.approve_card(hub.office.propose(new_card("tea")))
+    rich = new_card(
+        "cafe",
+        reimbursement_micros=10_001,
+        funding_micros=20_000,
+        native_rate_in=Fraction(2),
+        native_rate_out=Fraction(1),
+    )
+    hub.office.propose(rich)
+    request = rate_cards.PreviewRateCardRequest(partner_id="cafe", version=1)
+
+    for_operator = hub.call(CHEN, "PreviewRateCard", request, rate_cards.PreviewRateCardResponse)
+    for_cafe = hub.call(cafe, "PreviewRateCard", request, rate_cards.PreviewRateCardResponse)
+
+    told = [info_of(it) for it in for_operator.objections]
+    assert [info.reason for info in told] == ["RATE_CARD_UNFUNDED", "RATE_CARD_ARBITRAGE"]
+    assert told[0].metadata["issuer_id"] == "tea"
+    assert told[1].metadata["product"] == "2"
+    told_cafe = [info_of(it) for it in for_cafe.objections]
+    assert [info.reason for info in told_cafe] == ["RATE_CARD_UNFUNDED", "RATE_CARD_ARBITRAGE"]
+    assert not told_cafe[0].metadata
+    assert told_cafe[1] == told[1]
+    assert (for_cafe.rate_card.version, for_cafe.HasField("before")) == (1, False)
+    unknown = rate_cards.PreviewRateCardRequest(version=7)
+    assert hub.refusal(cafe, "PreviewRateCard", unknown) == ("RATE_CARD_UNKNOWN", {})
+
+
+def test_amounts_beyond_63_bits_are_given_as_the_greatest(hub: Hub) -> None:
+    cafe = hub.office.partner("cafe")
+    dear = dict.fromkeys(("face_value_micros", "funding_micros", "prefunded_micros"), 10**9)
+    hub.office.approve_card(hub.office.propose(new_card("cafe", **dear)))
+    member = hub.office.enroll(cafe, "c-1", WIDE)
+    hub.office.post(
+        *(earn(f"e-{it}", points=10**9, partner_id=cafe.partner_id, member_id=member) for it in range(10))
+    )
+    hub.office.propose(new_card("cafe", valid_from=days_on(1), **dear))
+
+    seen = hub.call(
+        cafe,
+        "PreviewRateCard",
+        rate_cards.PreviewRateCardRequest(version=2),
+        rate_cards.PreviewRateCardResponse,
+    )
+
+    assert seen.outstanding_points == seen.spendable_points == 10**10
+    assert seen.liability_micros == seen.outstanding[0].liability_micros == 2**63 - 1
+    assert seen.after.member_value_micros == 2**63 - 1
+    assert seen.after.reimbursement_micros == 0
 
 
 def test_a_batch_answers_every_item_by_itself(hub: Hub) -> None:
@@ -418,6 +522,8 @@ def test_a_partner_reads_its_members_and_entries_and_nobody_elses(hub: Hub) -> N
 
     assert wallet.available_points == 70
     assert wallet.read_time.ToDatetime(NOON.tzinfo) == NOON
+    assert wallet.value_micros == 70 * 10_000
+    wallet.ClearField("value_micros")  # an operator has no checkout
     assert hub.call(CHEN, "GetWallet", wanted, points.GetWalletResponse) == wallet
     assert hub.call(cafe, "GetEntry", entry_id, journal.GetEntryResponse).entry == listed[0]
     assert hub.refusal(tea, "GetWallet", wanted) == ("MEMBER_UNKNOWN", {})

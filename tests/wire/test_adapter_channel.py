@@ -48,15 +48,16 @@ from tongdui.exchange.v1.partners_service_pb2 import DESCRIPTOR, CreatePartnerRe
 EARN = "/tongdui.exchange.v1.PointsService/Earn"
 GET = "/tongdui.exchange.v1.PointsService/GetWallet"
 WRITE = Prepared(EARN, b"\x0a\x06id-001", ("id-001",))
+WAITING = Prepared(EARN, b"\x0a\x06id-002", ("id-002",))
 READ = Prepared(GET, b"\x0a\x03m-1")
 OK = accepted(EarnResponse(entry_id="1-0", points=5))
 CODE = grpc.StatusCode
 
 
-def send(hub: FakeHub, prepared: Prepared, timeout_seconds: float = 10.0) -> AnswerBytes:
+def send(hub: FakeHub, prepared: Prepared, deadline_seconds: float = 10.0) -> AnswerBytes:
     async def once() -> AnswerBytes:
         async with SignedChannel.open(hub.address, AUDIENCE, key=CAFE_KEY, hub_keys=HUB_KEYS) as channel:
-            return await channel.send(prepared, timeout_seconds=timeout_seconds)
+            return await channel.send(prepared, deadline_seconds=deadline_seconds)
 
     return asyncio.run(once())
 
@@ -284,11 +285,37 @@ def test_a_hub_that_does_not_answer_in_time_leaves_the_outcome_unknown() -> None
 
     with fake_hub(late) as hub:
         with pytest.raises(OutcomeUnknown) as error:
-            send(hub, WRITE, timeout_seconds=0.2)
+            send(hub, WRITE, deadline_seconds=0.2)
         caller_gave_up.set()
 
     assert error.value.code == "DEADLINE_EXCEEDED"
     assert error.value.prepared == WRITE
+
+
+def test_a_deadline_holds_for_a_call_that_waits_for_its_turn() -> None:
+    turn_is_over = threading.Event()
+
+    def late(_: Call) -> Reply:
+        turn_is_over.wait(10)
+        return OK
+
+    async def one_too_many(hub: FakeHub) -> tuple[OutcomeUnknown, list[AnswerBytes]]:
+        async with SignedChannel.open(hub.address, AUDIENCE, key=CAFE_KEY, hub_keys=HUB_KEYS) as channel:
+            others = [asyncio.create_task(channel.send(WRITE)) for _ in range(MAX_CALLS_IN_FLIGHT)]
+            await asyncio.sleep(0)
+            with pytest.raises(OutcomeUnknown) as error:
+                await channel.send(WAITING, deadline_seconds=0.05)
+            turn_is_over.set()
+            answers = await asyncio.gather(*others)
+            await channel.send(WAITING, deadline_seconds=10)
+            return error.value, answers
+
+    with fake_hub(late) as hub:
+        unknown, answers = asyncio.run(one_too_many(hub))
+
+    assert (unknown.code, unknown.prepared) == ("DEADLINE_EXCEEDED", WAITING)
+    assert len(answers) == MAX_CALLS_IN_FLIGHT
+    assert [call.body for call in hub.calls].count(WAITING.body) == 1
 
 
 def test_a_hub_that_is_not_there_leaves_the_outcome_unknown() -> None:

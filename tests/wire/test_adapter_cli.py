@@ -213,6 +213,7 @@ def test_an_earn_by_spend_is_posted(cli: Cli) -> None:
 
 def test_a_burn_is_posted(cli: Cli) -> None:
     burned = BurnResponse(entry_id="1-1", points=5, value_micros=50_000)
+    burned.decided_time.FromDatetime(NOON)
 
     with fake_hub(accepted(burned)) as hub:
         code, found = cli.run_json("burn", *SALE, *cli.hub(hub))

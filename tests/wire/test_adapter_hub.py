@@ -106,7 +106,15 @@ def test_an_accepted_earn_is_a_value_with_request_id_and_receipt() -> None:
     with fake_hub(accepted(EARNED)) as hub:
         earned = asyncio.run(once(hub))
 
-    assert earned == Earned(command.request_id, "1-0", 5, 12, 3, date(2026, 12, 31), NOON)
+    assert earned == Earned(
+        request_id=command.request_id,
+        entry_id="1-0",
+        points=5,
+        available_points=12,
+        decided_time=NOON,
+        rate_version=3,
+        expiry_date=date(2026, 12, 31),
+    )
     assert earned.receipt is not None
     assert verify_receipt(earned.receipt, HUB_KEYS).key_id in HUB_KEYS
     sent = commands_pb2.EarnRequest.FromString(hub.calls[0].body)
@@ -119,7 +127,16 @@ def test_an_accepted_burn_is_a_value() -> None:
     with fake_hub(accepted(BURNED)) as hub, connect(hub) as client:
         burned = client.burn(command)
 
-    assert burned == Burned(command.request_id, "1-1", 7, 5, 3, 70_000, 66_500, NOON)
+    assert burned == Burned(
+        request_id=command.request_id,
+        entry_id="1-1",
+        points=7,
+        available_points=5,
+        decided_time=NOON,
+        rate_version=3,
+        value_micros=70_000,
+        reimbursement_micros=66_500,
+    )
 
 
 def test_a_refused_earn_is_raised_with_request_id_and_receipt() -> None:
@@ -307,10 +324,17 @@ def test_a_wallet_shows_points_and_lots() -> None:
     message = points_service_pb2.GetWalletResponse(member_id="m-1", available_points=12, held_points=3)
     message.lots.add(lot_sequence=1, issuer_id="cafe", rate_version=2, open_points=12, held_points=3)
     message.read_time.FromDatetime(NOON)
+    message.state = points_service_pb2.GetWalletResponse.STATE_FROZEN
+    message.value_micros = 120_000
+    message.deficits.add(issuer_id="books", points=4)
+    message.expiry_forecast.add(expiry_date=Date(year=2026, month=1, day=31), points=12)
 
     with fake_hub(Reply(message.SerializeToString(), has_receipt=False)) as hub, connect(hub) as client:
         wallet = client.wallet("m-1")
 
+    assert (wallet.state, wallet.value_micros) == ("frozen", 120_000)
+    assert [(owed.issuer_id, owed.points) for owed in wallet.deficits] == [("books", 4)]
+    assert [(day.expiry_date, day.points) for day in wallet.expiry_forecast] == [(date(2026, 1, 31), 12)]
     assert (wallet.available_points, wallet.held_points, wallet.read_time) == (12, 3, NOON)
     assert [(lot.issuer_id, lot.open_points, lot.expiry_date) for lot in wallet.lots] == [("cafe", 12, None)]
 

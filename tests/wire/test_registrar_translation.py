@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
@@ -14,10 +14,10 @@ from google.type import date_pb2
 from exchange.core.ids import OPERATOR, UNKNOWN_MEMBER, member_text
 from exchange.core.rates import ExpiryKind, ExpiryPolicy
 from exchange.registrar import Consent
+from exchange.rpc.card_messages import from_card, to_new_card, to_state
 from exchange.rpc.errors import CallError, InvalidField
 from exchange.rpc.members import to_consent, to_enrolment, to_link
 from exchange.rpc.partners import from_key, to_new_key, to_new_partner
-from exchange.rpc.rate_cards import from_card, to_new_card
 from exchange.rpc.registering import own_partner
 from exchange.rpc.signatures import Caller
 from exchange.store.reads.pages import Card, Key
@@ -29,6 +29,10 @@ from tongdui.type.v1.fraction_pb2 import Fraction as WireFraction
 CHEN = Caller("operator.x", "operator", OPERATOR, "chen.wei", frozenset({"operator"}))
 CAFE = Caller("cafe.x", "cafe", 1, "", frozenset({"partner"}))
 MOMENT = datetime(2026, 1, 1, 4, tzinfo=UTC)
+
+
+UNKNOWN_STATE: Any = 77
+"""As a newer client may send it."""
 
 
 def refused_field(translate: Callable[[], object]) -> str:
@@ -220,6 +224,10 @@ def shown_card(**changes: Any) -> Card:
         "approved",
         "chen.wei",
         "li.na",
+        "",
+        MOMENT,
+        MOMENT + timedelta(days=1),
+        None,
     )
     return card._replace(**changes)
 
@@ -244,7 +252,38 @@ def test_a_card_is_shown_with_all_it_says() -> None:
         state=rate_cards.RateCard.STATE_APPROVED,
         proposed_by="chen.wei",
         approved_by="li.na",
+        propose_time=Timestamp(seconds=int(MOMENT.timestamp())),
+        approve_time=Timestamp(seconds=int(MOMENT.timestamp()) + 86_400),
     )
+
+
+def test_a_withdrawn_card_is_shown_with_who_withdrew_it() -> None:
+    shown = from_card(
+        shown_card(state="withdrawn", approved_by="", withdrawn_by="li.na", withdraw_time=MOMENT)
+    )
+
+    assert (shown.state, shown.withdrawn_by) == (rate_cards.RateCard.STATE_WITHDRAWN, "li.na")
+    assert shown.withdraw_time == Timestamp(seconds=int(MOMENT.timestamp()))
+
+
+def test_a_list_of_cards_is_of_one_state_or_of_all() -> None:
+    named = [to_state(state) for state in rate_cards.RateCard.State.values()]
+
+    assert named == [None, "proposed", "approved", "withdrawn"]
+    assert refused_field(lambda: to_state(UNKNOWN_STATE)) == "state"
+
+
+def test_native_rates_are_proposed_in_lowest_terms() -> None:
+    new = to_new_card(
+        card_request(
+            native_rate_in=WireFraction(numerator=2, denominator=20),
+            native_rate_out=WireFraction(numerator=10**9, denominator=10**9),
+            exchange_spread=WireFraction(numerator=10**9 - 1, denominator=10**9),
+        )
+    )
+
+    assert (new.native_rate_in, new.native_rate_out) == (Fraction(1, 10), Fraction(1))
+    assert new.exchange_spread == Fraction(10**9 - 1, 10**9)
 
 
 @pytest.mark.parametrize(
@@ -255,14 +294,45 @@ def test_a_card_is_shown_with_all_it_says() -> None:
         ("rate_card.state", {"state": rate_cards.RateCard.STATE_APPROVED}),
         ("rate_card.proposed_by", {"proposed_by": "me"}),
         ("rate_card.approved_by", {"approved_by": "me"}),
+        ("rate_card.withdrawn_by", {"withdrawn_by": "me"}),
+        ("rate_card.propose_time", {"propose_time": Timestamp()}),
+        ("rate_card.approve_time", {"approve_time": Timestamp(seconds=1)}),
+        ("rate_card.withdraw_time", {"withdraw_time": Timestamp(seconds=1)}),
         ("rate_card.valid_from", {"valid_from": None}),
         ("rate_card.valid_from", {"valid_from": Timestamp(seconds=2**62)}),
         ("rate_card.earn_rate", {"earn_rate": None}),
         ("rate_card.earn_rate.denominator", {"earn_rate": WireFraction(numerator=1)}),
         ("rate_card.earn_rate.numerator", {"earn_rate": WireFraction(numerator=-1, denominator=1)}),
         ("rate_card.earn_rate.numerator", {"earn_rate": WireFraction(numerator=10**9 + 1, denominator=1)}),
-        ("rate_card.native_rate_in", {"native_rate_in": WireFraction(numerator=1, denominator=10)}),
-        ("rate_card.native_rate_out", {"native_rate_out": WireFraction(numerator=9, denominator=1)}),
+        ("rate_card.native_rate_in.numerator", {"native_rate_in": WireFraction(numerator=0, denominator=1)}),
+        ("rate_card.native_rate_in.denominator", {"native_rate_in": WireFraction(numerator=1)}),
+        (
+            "rate_card.native_rate_in.numerator",
+            {"native_rate_in": WireFraction(numerator=10**9 + 1, denominator=1)},
+        ),
+        (
+            "rate_card.native_rate_out.numerator",
+            {"native_rate_out": WireFraction(numerator=-9, denominator=1)},
+        ),
+        (
+            "rate_card.native_rate_out.denominator",
+            {"native_rate_out": WireFraction(numerator=9, denominator=10**9 + 1)},
+        ),
+        (
+            "rate_card.exchange_spread",
+            {
+                "native_rate_in": WireFraction(numerator=1, denominator=1),
+                "exchange_spread": WireFraction(numerator=2, denominator=2),
+            },
+        ),
+        (
+            "rate_card.exchange_spread.numerator",
+            {
+                "native_rate_in": WireFraction(numerator=1, denominator=1),
+                "exchange_spread": WireFraction(numerator=-1, denominator=2),
+            },
+        ),
+        # A spread of a way that is closed.
         ("rate_card.exchange_spread", {"exchange_spread": WireFraction(numerator=1, denominator=50)}),
         (
             "rate_card.breakage_issuer_share",

@@ -5,13 +5,16 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import create_engine
 
-from exchange.registrar import Registrar
+from exchange.registrar import Envelope, Membership, Registrar
+from exchange.rpc.calls import Method, Stream
 from exchange.rpc.directory import Directory
 from exchange.rpc.journal import JournalService
 from exchange.rpc.lanes import Lane, Lanes
 from exchange.rpc.members import MembersService
 from exchange.rpc.partners import PartnersService
 from exchange.rpc.rate_cards import RateCardsService
+from exchange.rpc.signatures import Caller
+from exchange.rpc.watch import EntryWatch
 from exchange.store.reads.snapshots import Snapshots
 from tongdui.exchange.v1 import (
     journal_service_pb2,
@@ -22,6 +25,7 @@ from tongdui.exchange.v1 import (
 
 UNCONNECTED = create_engine("postgresql+psycopg://")
 REGISTRAR, SNAPSHOTS = Registrar(UNCONNECTED), Snapshots(UNCONNECTED)
+MEMBERSHIP = Membership(UNCONNECTED, Envelope(bytes(32)), None)
 
 
 LANES = Lanes(Lane("read", 1, 1), Lane("write", 1, 1))
@@ -35,11 +39,18 @@ async def no_sweep() -> int:
     return 0
 
 
-SERVICES = {
+async def no_check(_: Caller) -> None:
+    return None
+
+
+SERVICES: dict[str, tuple[Method | Stream, ...]] = {
     "PartnersService": PartnersService(REGISTRAR, SNAPSHOTS, Directory(unread), LANES).methods(),
     "RateCardsService": RateCardsService(REGISTRAR, SNAPSHOTS, LANES).methods(),
-    "MembersService": MembersService(REGISTRAR, LANES).methods(),
-    "JournalService": JournalService("hub.example", REGISTRAR, SNAPSHOTS, LANES, no_sweep).methods(),
+    "MembersService": MembersService(REGISTRAR, MEMBERSHIP, SNAPSHOTS, LANES, Lane("codes", 1, 1)).methods(),
+    "JournalService": (
+        *JournalService("hub.example", REGISTRAR, SNAPSHOTS, LANES, no_sweep).methods(),
+        *EntryWatch(SNAPSHOTS, LANES.reads, LANES.reads, no_check).methods(),
+    ),
 }
 METHODS = {method.name: method for methods in SERVICES.values() for method in methods}
 
@@ -68,9 +79,14 @@ def test_every_rpc_of_the_contract_is_served() -> None:
         ("ListPartners", {"partner", "operator", "finance_maker", "finance_checker", "auditor"}),
         ("ListKeys", {"partner", "operator", "finance_maker", "finance_checker", "auditor"}),
         ("ListRateCards", {"partner", "operator", "auditor"}),
+        ("GetRateCard", {"partner", "operator", "auditor"}),
+        ("PreviewRateCard", {"partner", "operator", "auditor"}),
         ("ListWindows", {"operator", "finance_maker", "finance_checker", "auditor"}),
         ("ListBatches", {"operator", "finance_maker", "finance_checker", "auditor"}),
+        ("ListConsentHistory", {"partner", "operator", "auditor"}),
+        ("GetMemberExport", {"partner", "operator"}),
         ("GetEntry", {"partner", "operator", "finance_maker", "finance_checker", "auditor"}),
+        ("WatchEntries", {"partner", "operator", "finance_maker", "finance_checker", "auditor"}),
     ],
 )
 def test_a_read_is_for_its_roles(name: str, roles: set[str]) -> None:
@@ -88,11 +104,16 @@ def test_a_read_is_for_its_roles(name: str, roles: set[str]) -> None:
         ("RevokeKey", {"operator", "partner"}),
         ("ProposeRateCard", {"operator"}),
         ("ApproveRateCard", {"operator"}),
+        ("WithdrawRateCard", {"operator"}),
         ("EnrollMember", {"partner"}),
         ("BatchEnrollMembers", {"partner"}),
         ("LinkAlias", {"partner"}),
         ("BatchLinkAliases", {"partner"}),
         ("SetConsent", {"operator", "partner"}),
+        ("UnlinkAlias", {"operator", "partner"}),
+        ("StartContactProof", {"partner"}),
+        ("IssuePayCode", {"operator", "partner"}),
+        ("EraseMember", {"operator"}),
         ("SetLedgerTime", {"operator"}),
         ("CloseWindow", {"operator", "finance_maker", "finance_checker"}),
     ],

@@ -2,24 +2,20 @@
 
 from exchange.store.reads.registry import (
     KeyRow,
-    LedgerRow,
     PartnerRow,
     RegistryRow,
     read_cards,
     read_due_members,
-    read_ledger,
     read_registry,
     read_registry_version,
 )
 
 __all__ = [
     "KeyRow",
-    "LedgerRow",
     "PartnerRow",
     "RegistryRow",
     "read_cards",
     "read_due_members",
-    "read_ledger",
     "read_registry",
     "read_registry_version",
 ]

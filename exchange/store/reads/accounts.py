@@ -1,4 +1,4 @@
-"""Members' accounts and the journal's entries, read by whoever may see them."""
+"""The journal's entries, and whose members are whose, read by whoever may see them."""
 
 from __future__ import annotations
 
@@ -20,38 +20,16 @@ from sqlalchemy import (
     or_,
     select,
     tuple_,
+    union_all,
 )
 
-from exchange.store.reads.ledger import read_clock
-from exchange.store.tables import BATCHES, ENTRIES, LEGS, LINES, LINKS, LOTS, PARTNERS, WALLETS
-
-
-class WalletLot(NamedTuple):
-    """Points of one issuer at one price with one last usable day."""
-
-    lot_sequence: int
-    issuer_code: str
-    rate_version: int
-    expiry_date: date
-    open_points: int
-    held_points: int
-
-
-class WalletState(NamedTuple):
-    """A member's account at one moment of the ledger clock; its lots in the order they are spent."""
-
-    member_id: int
-    available_points: int
-    pending_points: int
-    held_points: int
-    deficit_points: int
-    lots: list[WalletLot]
-    read_time: datetime
+from exchange.store.tables import BATCHES, ENTRIES, LEGS, LINES, LINKS, OTHER_MEMBERS, PARTNERS, WALLETS
 
 
 class LegRow(NamedTuple):
     """Points that moved."""
 
+    member_id: int
     lot_sequence: int
     issuer_code: str
     rate_version: int
@@ -91,6 +69,10 @@ class EntryRow(NamedTuple):
     channel: str
     points: int
     rate_version: int
+    spend_minor: int = 0
+    native_points: int = 0
+    original_batch_id: int = 0
+    original_entry_index: int = 0
 
 
 class FullEntry(NamedTuple):
@@ -113,55 +95,9 @@ def is_member(connection: Connection, member_id: int, linked_to: int | None) -> 
     found = select(WALLETS.c.member_id).where(WALLETS.c.member_id == member_id)
     if linked_to is not None:
         found = select(LINKS.c.member_id).where(
-            LINKS.c.member_id == member_id, LINKS.c.partner_id == linked_to
+            LINKS.c.member_id == member_id, LINKS.c.partner_id == linked_to, ~LINKS.c.unlinked
         )
     return connection.execute(found).first() is not None
-
-
-def read_wallet(connection: Connection, member_id: int, linked_to: int | None) -> WalletState | None:
-    """A member's account, or None where `is_member` would say no.
-
-    Points past their day are not available, whether or not a sweep has posted their expiry yet.
-    """
-    if not is_member(connection, member_id, linked_to):
-        return None
-    ledger = read_clock(connection)
-    columns = WALLETS.c
-    wallet = connection.execute(select(WALLETS).where(columns.member_id == member_id)).one()
-    read_time = max(ledger.ledger_time, wallet.last_decided_time)  # as a batch would decide
-    today = ledger.terms().day_of(read_time)
-    lots = [_usable(lot, today) for lot in _read_lots(connection, member_id)]
-    return WalletState(
-        member_id,
-        sum(lot.open_points for lot in lots),
-        wallet.pending_points,
-        wallet.held_points,
-        wallet.deficit_points,
-        [lot for lot in lots if lot.open_points or lot.held_points],
-        read_time,
-    )
-
-
-def _read_lots(connection: Connection, member_id: int) -> list[WalletLot]:
-    columns = LOTS.c
-    rows = connection.execute(
-        select(
-            columns.lot_sequence,
-            PARTNERS.c.code,
-            columns.rate_version,
-            columns.expiry_date,
-            columns.open_points,
-            columns.held_points,
-        )
-        .join(PARTNERS, PARTNERS.c.partner_id == columns.issuer_id)
-        .where(columns.member_id == member_id, or_(~columns.spent, columns.held_points > 0))
-        .order_by(columns.expiry_date, columns.lot_sequence)
-    )
-    return [WalletLot._make(row) for row in rows]
-
-
-def _usable(lot: WalletLot, today: date) -> WalletLot:
-    return lot._replace(open_points=0) if lot.expiry_date < today else lot
 
 
 class EntryFilter(NamedTuple):
@@ -176,7 +112,8 @@ _PAYERS: Final = PARTNERS.alias("payers")
 _PAYEES: Final = PARTNERS.alias("payees")
 
 
-def _entries() -> Select[Any]:
+def select_entries() -> Select[Any]:
+    """The columns of `EntryRow`, for a statement that says which entries it wants."""
     entries, batches = ENTRIES.c, BATCHES.c
     chosen = {
         **{name: entries[name] for name in EntryRow._fields if name in entries},
@@ -197,11 +134,16 @@ def list_entries(
 ) -> list[FullEntry]:
     """Entries in ledger order, newest first, from before a place on. A partner's see only its own lines."""
     entries, batches = ENTRIES.c, BATCHES.c
-    query = _entries()
+    query = select_entries()
     if wanted.partner_id is not None:
         query = query.where(entries.partner_id == wanted.partner_id)
     if wanted.member_id is not None:
-        query = query.where(entries.member_id == wanted.member_id)
+        own, others = ENTRIES.alias("own").c, OTHER_MEMBERS.c
+        theirs = union_all(
+            select(own.batch_id, own.entry_index).where(own.member_id == wanted.member_id),
+            select(others.batch_id, others.entry_index).where(others.member_id == wanted.member_id),
+        )
+        query = query.where(tuple_(entries.batch_id, entries.entry_index).in_(theirs))
     if before is not None:
         # The first condition says nothing new, but it lets the chain's index begin at the right place.
         query = query.where(
@@ -211,7 +153,7 @@ def list_entries(
     rows = connection.execute(
         query.order_by(batches.sequence.desc(), entries.entry_index.desc()).limit(limit)
     )
-    return _complete(connection, [EntryRow._make(row) for row in rows], wanted.partner_id)
+    return complete_entries(connection, [EntryRow._make(row) for row in rows], wanted.partner_id)
 
 
 def read_entry(
@@ -219,18 +161,20 @@ def read_entry(
 ) -> FullEntry | None:
     """One entry, or None where there is none that the partner (where one is named) posted."""
     entries = ENTRIES.c
-    query = _entries().where(entries.batch_id == batch_id, entries.entry_index == entry_index)
+    query = select_entries().where(entries.batch_id == batch_id, entries.entry_index == entry_index)
     if posted_by is not None:
         query = query.where(entries.partner_id == posted_by)
     rows = [EntryRow._make(row) for row in connection.execute(query)]
-    found = _complete(connection, rows, posted_by)
+    found = complete_entries(connection, rows, posted_by)
     return found[0] if found else None
 
 
 _Key = tuple[int, int]
 
 
-def _complete(connection: Connection, rows: Sequence[EntryRow], reader_id: int | None) -> list[FullEntry]:
+def complete_entries(
+    connection: Connection, rows: Sequence[EntryRow], reader_id: int | None
+) -> list[FullEntry]:
     """Adds legs and lines, one statement a table."""
     keys = [(row.batch_id, row.entry_index) for row in rows]
     full = {key: FullEntry(row, [], []) for key, row in zip(keys, rows, strict=True)}
@@ -241,7 +185,7 @@ def _complete(connection: Connection, rows: Sequence[EntryRow], reader_id: int |
     return list(full.values())
 
 
-def _of_entries(table: Any, keys: Sequence[_Key]) -> tuple[Any, ColumnElement[bool]]:
+def of_entries(table: Any, keys: Sequence[_Key]) -> tuple[Any, ColumnElement[bool]]:
     """The wanted entries as rows, and what joins a table to them."""
     arrays = (
         literal([batch_id for batch_id, _ in keys], ARRAY(BigInteger)),
@@ -255,11 +199,12 @@ def _of_entries(table: Any, keys: Sequence[_Key]) -> tuple[Any, ColumnElement[bo
 
 def _read_legs(connection: Connection, keys: Sequence[_Key]) -> Iterable[tuple[_Key, LegRow]]:
     legs = LEGS.c
-    wanted, joined = _of_entries(LEGS, keys)
+    wanted, joined = of_entries(LEGS, keys)
     query = (
         select(
             legs.batch_id,
             legs.entry_index,
+            legs.member_id,
             legs.lot_sequence,
             PARTNERS.c.code,
             legs.rate_version,
@@ -278,7 +223,7 @@ def _read_lines(
     connection: Connection, keys: Sequence[_Key], reader_id: int | None
 ) -> Iterable[tuple[_Key, LineRow]]:
     lines = LINES.c
-    wanted, joined = _of_entries(LINES, keys)
+    wanted, joined = of_entries(LINES, keys)
     query = (
         select(
             lines.batch_id,

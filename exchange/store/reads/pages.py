@@ -37,7 +37,10 @@ class Key(NamedTuple):
 
 
 class Card(NamedTuple):
-    """A rate card in full, `proposed` or `approved`. Prices are micros a point, rates are exact."""
+    """A rate card in full: `proposed`, `approved` or `withdrawn`. Prices are micros a point, rates are exact.
+
+    The times are of the ledger clock; None for what has not happened, or happened before they were kept.
+    """
 
     partner_code: str
     version: int
@@ -56,6 +59,10 @@ class Card(NamedTuple):
     state: str
     proposed_by: str
     approved_by: str
+    withdrawn_by: str
+    propose_time: datetime | None
+    approve_time: datetime | None
+    withdraw_time: datetime | None
 
 
 class Window(NamedTuple):
@@ -118,14 +125,42 @@ def to_key(row: Row[Any]) -> Key:
 
 
 def list_cards(
-    connection: Connection, code: str, partner_id: int, before: int | None, limit: int
+    connection: Connection,
+    code: str,
+    partner_id: int,
+    before: int | None,
+    limit: int,
+    state: str | None = None,
 ) -> list[Card]:
-    """A partner's cards, newest version first."""
+    """A partner's cards, newest version first; of one state only where it is named."""
     wanted = select(RATE_CARDS).where(RATE_CARDS.c.partner_id == partner_id)
+    if state is not None:
+        wanted = wanted.where(RATE_CARDS.c.state == state)
     if before is not None:
         wanted = wanted.where(RATE_CARDS.c.version < before)
     rows = connection.execute(wanted.order_by(RATE_CARDS.c.version.desc()).limit(limit))
     return [to_card(code, row) for row in rows]
+
+
+def find_card(connection: Connection, code: str, partner_id: int, version: int) -> Card | None:
+    """A partner's card of this version, whatever its state."""
+    columns = RATE_CARDS.c
+    row = connection.execute(
+        select(RATE_CARDS).where(columns.partner_id == partner_id, columns.version == version)
+    ).first()
+    return None if row is None else to_card(code, row)
+
+
+def find_card_in_force(connection: Connection, code: str, partner_id: int, moment: datetime) -> Card | None:
+    """A partner's approved card that prices events of that moment."""
+    columns = RATE_CARDS.c
+    approved = select(RATE_CARDS).where(
+        columns.partner_id == partner_id, columns.state == "approved", columns.valid_from <= moment
+    )
+    row = connection.execute(
+        approved.order_by(columns.valid_from.desc(), columns.version.desc()).limit(1)
+    ).first()
+    return None if row is None else to_card(code, row)
 
 
 def to_card(partner_code: str, row: Row[Any]) -> Card:
@@ -149,6 +184,10 @@ def to_card(partner_code: str, row: Row[Any]) -> Card:
         row.state,
         row.proposed_by,
         row.approved_by or "",
+        row.withdrawn_by or "",
+        row.propose_time,
+        row.approve_time,
+        row.withdraw_time,
     )
 
 

@@ -42,7 +42,9 @@ class RegistryRow(NamedTuple):
 READ_CARDS: Final = b"""
 SELECT partner_id, version, valid_from, earn_rate_numerator, earn_rate_denominator, face_value_micros,
     funding_micros, reimbursement_micros, issue_fee_micros, prefunded_micros, expiry_kind, expiry_amount,
-    expiry_fixed_date, breakage_issuer_share_numerator, breakage_issuer_share_denominator
+    expiry_fixed_date, breakage_issuer_share_numerator, breakage_issuer_share_denominator,
+    native_rate_in_numerator, native_rate_in_denominator, native_rate_out_numerator, native_rate_out_denominator,
+    exchange_spread_numerator, exchange_spread_denominator
 FROM exchange.rate_cards WHERE state = 'approved'"""
 
 
@@ -78,44 +80,33 @@ def read_registry(connection: psycopg.Connection[Any], known_version: int) -> Re
     )
 
 
-# The calendar day of the ledger clock in the coalition's zone, against an index on next_expiry_date.
+# The calendar day of the ledger clock in the coalition's zone; holds go by the wall clock. Each part has an index of
+# its own, which it walks from the end that is due.
 READ_DUE: Final = b"""
-SELECT member_id FROM exchange.wallets WHERE next_expiry_date < (
+WITH clock AS MATERIALIZED (
     SELECT (CASE WHEN clock = 'manual' THEN manual_time ELSE clock_timestamp() END AT TIME ZONE time_zone)::date
+        AS today
     FROM exchange.ledger)
-ORDER BY next_expiry_date LIMIT %s"""
+(SELECT member_id FROM exchange.wallets WHERE next_deadline < clock_timestamp()
+    AND next_deadline < '9999-12-31 23:59:59.999999+00' ORDER BY next_deadline LIMIT %s)
+UNION
+(SELECT member_id FROM exchange.wallets WHERE next_cancel_date < (SELECT today FROM clock)
+    AND next_cancel_date < '9999-12-31' ORDER BY next_cancel_date LIMIT %s)
+UNION
+(SELECT member_id FROM exchange.wallets WHERE next_expiry_date < (SELECT today FROM clock)
+    ORDER BY next_expiry_date LIMIT %s)"""
 
 
 def read_due_members(connection: psycopg.Connection[Any], limit: int) -> list[int]:
-    """Members who may have points past their day, longest overdue first."""
-    return [row[0] for row in connection.execute(READ_DUE, (limit,)).fetchall()]
-
-
-class LedgerRow(NamedTuple):
-    """The ledger's constants and its clock."""
-
-    audience: str
-    currency_code: str
-    minor_unit_digits: int
-    time_zone: str
-    cut_off_seconds: int
-    late_limit_seconds: int
-    clock: str
-    ledger_time: datetime
-
-
-def read_ledger(connection: psycopg.Connection[Any]) -> LedgerRow | None:
-    """The ledger's constants, or None before `tongdui-hub init`."""
-    row = connection.execute(
-        b"SELECT audience, currency_code, minor_unit_digits, time_zone, cut_off_seconds, late_limit_seconds, clock,"
-        b" CASE WHEN clock = 'manual' THEN manual_time ELSE clock_timestamp() END FROM exchange.ledger"
-    ).fetchone()
-    return None if row is None else LedgerRow(*row)
+    """Up to three times `limit` members who may have a hold, a pending earn or points past their time."""
+    return [row[0] for row in connection.execute(READ_DUE, (limit, limit, limit)).fetchall()]
 
 
 def _card(row: tuple[Any, ...]) -> RateCard:
-    partner_id, version, valid_from, earn, per, *prices, kind, amount, fixed_date, share, of = row
-    face_value, funding, reimbursement, issue_fee, prefunded = prices
+    partner_id, version, valid_from, earn, per, *others = row
+    face_value, funding, reimbursement, issue_fee, prefunded, *others = others
+    kind, amount, fixed_date, share, of, *native = others
+    into, into_per, out, out_per, spread, spread_per = native
     return RateCard(
         partner_id=partner_id,
         version=version,
@@ -128,4 +119,7 @@ def _card(row: tuple[Any, ...]) -> RateCard:
         prefunded_micros=prefunded,
         expiry_policy=ExpiryPolicy(ExpiryKind(kind), amount, fixed_date or NEVER),
         breakage_issuer_share=Fraction(share, of),
+        native_rate_in=None if into is None else Fraction(into, into_per),
+        native_rate_out=None if out is None else Fraction(out, out_per),
+        exchange_spread=Fraction(spread, spread_per),
     )

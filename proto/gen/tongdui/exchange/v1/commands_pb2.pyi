@@ -27,9 +27,11 @@ class EarnRequest(_message.Message):
       answer's bytes again under a fresh receipt; the same id with other fields is `REQUEST_ID_REUSED`.
     * `event_time` prices the command and starts expiry policies. More than 60 seconds ahead of the ledger
       clock it is `EVENT_IN_FUTURE`, older than the late limit (7 days) it is `EVENT_TOO_OLD`.
-    * (partner, kind, `reference`) is unique among accepted commands.
+    * (partner, kind, `reference`, `part`) is unique among accepted commands; commands without a `part` have 0.
     * Text is 1 to 64 printable characters without control characters; `request_id` is ASCII.
     * Fields 1 to 9 have the same number and meaning in every command.
+    * A command that follows another (a refund its burn) names it by the `request_id` the caller gave that one, so it
+      can be queued before the first answer has come.
 
     Gives a member points that the calling partner issues and pays for.
     """
@@ -47,7 +49,11 @@ class EarnRequest(_message.Message):
     CHANNEL_FIELD_NUMBER: _builtins.int
     POINTS_FIELD_NUMBER: _builtins.int
     ELIGIBLE_SPEND_MINOR_FIELD_NUMBER: _builtins.int
+    NATIVE_POINTS_FIELD_NUMBER: _builtins.int
     EXPIRY_DATE_FIELD_NUMBER: _builtins.int
+    PENDING_FIELD_NUMBER: _builtins.int
+    ONCE_RULE_FIELD_NUMBER: _builtins.int
+    QUOTE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Required. The caller's id of this decision, chosen before the first attempt; time-ordered ids (UUIDv7)
     are kindest to the hub.
@@ -63,7 +69,7 @@ class EarnRequest(_message.Message):
     reason: _builtins.str
     """Optional. Why, for people: at most 200 characters."""
     campaign_id: _builtins.str
-    """Optional. The campaign that gave the points."""
+    """Optional. The campaign it belongs to."""
     channel: _builtins.str
     """Optional. The sales channel."""
     points: _builtins.int
@@ -72,6 +78,20 @@ class EarnRequest(_message.Message):
     """Eligible spend in minor units (fen), 1 to 1,000,000,000,000: points = floor(spend in major units x
     `earn_rate`) by the card at `event_time`. Below one point it is `NOTHING_TO_EARN`.
     """
+    native_points: _builtins.int
+    """Points of the partner's own programme, 1 to 1,000,000,000: points = floor(native x `native_rate_in`), without
+    the spread of an exchange. `NO_NATIVE_RATE` where the card has no such rate.
+    """
+    pending: _builtins.bool
+    """Fixes the points but owes nothing yet: the earn waits for `ConfirmEarn` or `CancelEarn`, and is cancelled by
+    itself after 180 days (`GetLedger` tells how many).
+    """
+    once_rule: _builtins.str
+    """Optional. The name of a rule that a member may earn by once, for ever (`welcome`): a second earn under it is
+    `ALREADY_EARNED`, also after the accounts of one person were merged or taken apart again.
+    """
+    quote: _builtins.bytes
+    """Optional. A quote for exactly this: the bytes of `QuoteResponse.quote`."""
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
         """Required. When the sale happened."""
@@ -96,13 +116,17 @@ class EarnRequest(_message.Message):
         channel: _builtins.str = ...,
         points: _builtins.int = ...,
         eligible_spend_minor: _builtins.int = ...,
+        native_points: _builtins.int = ...,
         expiry_date: _date_pb2.Date | None = ...,
+        pending: _builtins.bool = ...,
+        once_rule: _builtins.str = ...,
+        quote: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "eligible_spend_minor", b"eligible_spend_minor", "event_time", b"event_time", "expiry_date", b"expiry_date", "points", b"points"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "eligible_spend_minor", b"eligible_spend_minor", "event_time", b"event_time", "expiry_date", b"expiry_date", "native_points", b"native_points", "points", b"points"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "campaign_id", b"campaign_id", "channel", b"channel", "eligible_spend_minor", b"eligible_spend_minor", "event_time", b"event_time", "expiry_date", b"expiry_date", "member_id", b"member_id", "points", b"points", "reason", b"reason", "reference", b"reference", "request_id", b"request_id", "store_id", b"store_id", "terminal_id", b"terminal_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "campaign_id", b"campaign_id", "channel", b"channel", "eligible_spend_minor", b"eligible_spend_minor", "event_time", b"event_time", "expiry_date", b"expiry_date", "member_id", b"member_id", "native_points", b"native_points", "once_rule", b"once_rule", "pending", b"pending", "points", b"points", "quote", b"quote", "reason", b"reason", "reference", b"reference", "request_id", b"request_id", "store_id", b"store_id", "terminal_id", b"terminal_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_basis: _TypeAlias = _typing.Literal["points", "eligible_spend_minor"]  # noqa: Y015
+    _WhichOneofReturnType_basis: _TypeAlias = _typing.Literal["points", "eligible_spend_minor", "native_points"]  # noqa: Y015
     _WhichOneofArgType_basis: _TypeAlias = _typing.Literal["basis", b"basis"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_basis) -> _WhichOneofReturnType_basis | None: ...
 
@@ -120,10 +144,124 @@ class EarnResponse(_message.Message):
     RATE_VERSION_FIELD_NUMBER: _builtins.int
     EXPIRY_DATE_FIELD_NUMBER: _builtins.int
     DECIDED_TIME_FIELD_NUMBER: _builtins.int
+    PENDING_FIELD_NUMBER: _builtins.int
     entry_id: _builtins.str
     """The entry in the journal."""
     points: _builtins.int
-    """Points earned."""
+    """Points earned, or pending."""
+    available_points: _builtins.int
+    """The member's available points after this entry."""
+    rate_version: _builtins.int
+    """The version of the caller's rate card that fixed the points."""
+    pending: _builtins.bool
+    """Whether the points wait for `ConfirmEarn`."""
+    @_builtins.property
+    def expiry_date(self) -> _date_pb2.Date:
+        """The last usable day of these points in the coalition's zone; absent when they never expire, and while they are
+        pending.
+        """
+
+    @_builtins.property
+    def decided_time(self) -> _timestamp_pb2.Timestamp:
+        """When the hub decided, on the ledger clock."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        points: _builtins.int = ...,
+        available_points: _builtins.int = ...,
+        rate_version: _builtins.int = ...,
+        expiry_date: _date_pb2.Date | None = ...,
+        decided_time: _timestamp_pb2.Timestamp | None = ...,
+        pending: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decided_time", b"decided_time", "expiry_date", b"expiry_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_points", b"available_points", "decided_time", b"decided_time", "entry_id", b"entry_id", "expiry_date", b"expiry_date", "pending", b"pending", "points", b"points", "rate_version", b"rate_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EarnResponse: _TypeAlias = EarnResponse  # noqa: Y015
+
+@_typing.final
+class ConfirmEarnRequest(_message.Message):
+    """The order behind a pending earn was completed: the points are the member's, and their price is owed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    STORE_ID_FIELD_NUMBER: _builtins.int
+    TERMINAL_ID_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    ORIGINAL_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Required. The caller's id of this decision, chosen before the first attempt; time-ordered ids (UUIDv7)
+    are kindest to the hub.
+    """
+    member_id: _builtins.str
+    """Required. The member, as the hub named it at enrolment. Must be linked to the caller."""
+    store_id: _builtins.str
+    """Required. The partner's store."""
+    terminal_id: _builtins.str
+    """Required. The till, site or app within the store."""
+    reference: _builtins.str
+    """Required. The partner's order or receipt number."""
+    reason: _builtins.str
+    """Optional. Why, for people: at most 200 characters."""
+    campaign_id: _builtins.str
+    """Optional. The campaign it belongs to."""
+    channel: _builtins.str
+    """Optional. The sales channel."""
+    original_request_id: _builtins.str
+    """Required. The `request_id` of the caller's pending `EarnRequest`."""
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. When the order was completed: this card fixes price and last usable day."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        member_id: _builtins.str = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+        store_id: _builtins.str = ...,
+        terminal_id: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        campaign_id: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        original_request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "channel", b"channel", "event_time", b"event_time", "member_id", b"member_id", "original_request_id", b"original_request_id", "reason", b"reason", "reference", b"reference", "request_id", b"request_id", "store_id", b"store_id", "terminal_id", b"terminal_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmEarnRequest: _TypeAlias = ConfirmEarnRequest  # noqa: Y015
+
+@_typing.final
+class ConfirmEarnResponse(_message.Message):
+    """The answer to an accepted `ConfirmEarnRequest`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    AVAILABLE_POINTS_FIELD_NUMBER: _builtins.int
+    RATE_VERSION_FIELD_NUMBER: _builtins.int
+    EXPIRY_DATE_FIELD_NUMBER: _builtins.int
+    DECIDED_TIME_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """The entry in the journal."""
+    points: _builtins.int
+    """Points confirmed: those of the earn, less what was clawed back meanwhile."""
     available_points: _builtins.int
     """The member's available points after this entry."""
     rate_version: _builtins.int
@@ -152,12 +290,682 @@ class EarnResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___EarnResponse: _TypeAlias = EarnResponse  # noqa: Y015
+Global___ConfirmEarnResponse: _TypeAlias = ConfirmEarnResponse  # noqa: Y015
+
+@_typing.final
+class CancelEarnRequest(_message.Message):
+    """The order behind a pending earn was not completed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    STORE_ID_FIELD_NUMBER: _builtins.int
+    TERMINAL_ID_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    ORIGINAL_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Required. The caller's id of this decision, chosen before the first attempt; time-ordered ids (UUIDv7)
+    are kindest to the hub.
+    """
+    member_id: _builtins.str
+    """Required. The member, as the hub named it at enrolment. Must be linked to the caller."""
+    store_id: _builtins.str
+    """Required. The partner's store."""
+    terminal_id: _builtins.str
+    """Required. The till, site or app within the store."""
+    reference: _builtins.str
+    """Required. The partner's order or receipt number."""
+    reason: _builtins.str
+    """Optional. Why, for people: at most 200 characters."""
+    campaign_id: _builtins.str
+    """Optional. The campaign it belongs to."""
+    channel: _builtins.str
+    """Optional. The sales channel."""
+    original_request_id: _builtins.str
+    """Required. The `request_id` of the caller's pending `EarnRequest`."""
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. When it happened."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        member_id: _builtins.str = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+        store_id: _builtins.str = ...,
+        terminal_id: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        campaign_id: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        original_request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "channel", b"channel", "event_time", b"event_time", "member_id", b"member_id", "original_request_id", b"original_request_id", "reason", b"reason", "reference", b"reference", "request_id", b"request_id", "store_id", b"store_id", "terminal_id", b"terminal_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelEarnRequest: _TypeAlias = CancelEarnRequest  # noqa: Y015
+
+@_typing.final
+class CancelEarnResponse(_message.Message):
+    """The answer to an accepted `CancelEarnRequest`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    AVAILABLE_POINTS_FIELD_NUMBER: _builtins.int
+    DECIDED_TIME_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """The entry in the journal."""
+    points: _builtins.int
+    """Points that are no longer pending."""
+    available_points: _builtins.int
+    """The member's available points after this entry."""
+    @_builtins.property
+    def decided_time(self) -> _timestamp_pb2.Timestamp:
+        """When the hub decided, on the ledger clock."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        points: _builtins.int = ...,
+        available_points: _builtins.int = ...,
+        decided_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decided_time", b"decided_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_points", b"available_points", "decided_time", b"decided_time", "entry_id", b"entry_id", "points", b"points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelEarnResponse: _TypeAlias = CancelEarnResponse  # noqa: Y015
+
+@_typing.final
+class ClawBackEarnRequest(_message.Message):
+    """The goods of a sale came back, whole or in part, any number of times: its points go back too."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    STORE_ID_FIELD_NUMBER: _builtins.int
+    TERMINAL_ID_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    ORIGINAL_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    REFUNDED_SPEND_MINOR_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Required. The caller's id of this decision, chosen before the first attempt; time-ordered ids (UUIDv7)
+    are kindest to the hub.
+    """
+    member_id: _builtins.str
+    """Required. The member, as the hub named it at enrolment. Must be linked to the caller."""
+    store_id: _builtins.str
+    """Required. The partner's store."""
+    terminal_id: _builtins.str
+    """Required. The till, site or app within the store."""
+    reference: _builtins.str
+    """Required. The partner's order or receipt number."""
+    reason: _builtins.str
+    """Optional. Why, for people: at most 200 characters."""
+    campaign_id: _builtins.str
+    """Optional. The campaign it belongs to."""
+    channel: _builtins.str
+    """Optional. The sales channel."""
+    original_request_id: _builtins.str
+    """Required. The `request_id` of the caller's `EarnRequest`."""
+    part: _builtins.int
+    """Optional. The number of this part, for several with one `reference`: 0 to 1,000,000."""
+    points: _builtins.int
+    """Points, 1 to 1,000,000,000."""
+    refunded_spend_minor: _builtins.int
+    """The part of the earn's eligible spend that was refunded now, in minor units: taken is earned - floor(earn rate x
+    spend kept) - taken so far, which may be 0. Needs an earn by spend (`CLAW_BACK_BASIS`).
+    """
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. When the goods came back."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        member_id: _builtins.str = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+        store_id: _builtins.str = ...,
+        terminal_id: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        campaign_id: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        original_request_id: _builtins.str = ...,
+        part: _builtins.int = ...,
+        points: _builtins.int = ...,
+        refunded_spend_minor: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "event_time", b"event_time", "points", b"points", "refunded_spend_minor", b"refunded_spend_minor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "campaign_id", b"campaign_id", "channel", b"channel", "event_time", b"event_time", "member_id", b"member_id", "original_request_id", b"original_request_id", "part", b"part", "points", b"points", "reason", b"reason", "reference", b"reference", "refunded_spend_minor", b"refunded_spend_minor", "request_id", b"request_id", "store_id", b"store_id", "terminal_id", b"terminal_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_basis: _TypeAlias = _typing.Literal["points", "refunded_spend_minor"]  # noqa: Y015
+    _WhichOneofArgType_basis: _TypeAlias = _typing.Literal["basis", b"basis"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_basis) -> _WhichOneofReturnType_basis | None: ...
+
+Global___ClawBackEarnRequest: _TypeAlias = ClawBackEarnRequest  # noqa: Y015
+
+@_typing.final
+class ClawBackEarnResponse(_message.Message):
+    """The answer to an accepted `ClawBackEarnRequest`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    AVAILABLE_POINTS_FIELD_NUMBER: _builtins.int
+    REMAINING_POINTS_FIELD_NUMBER: _builtins.int
+    DEFICIT_POINTS_FIELD_NUMBER: _builtins.int
+    DECIDED_TIME_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """The entry in the journal."""
+    points: _builtins.int
+    """Points taken back. What the member had spent of them became a deficit; what had expired is nobody's."""
+    available_points: _builtins.int
+    """The member's available points after this entry."""
+    remaining_points: _builtins.int
+    """Points of this earn that can still be clawed back."""
+    deficit_points: _builtins.int
+    """Points the member owes the caller for what had been used."""
+    @_builtins.property
+    def decided_time(self) -> _timestamp_pb2.Timestamp:
+        """When the hub decided, on the ledger clock."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        points: _builtins.int = ...,
+        available_points: _builtins.int = ...,
+        remaining_points: _builtins.int = ...,
+        deficit_points: _builtins.int = ...,
+        decided_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decided_time", b"decided_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_points", b"available_points", "decided_time", b"decided_time", "deficit_points", b"deficit_points", "entry_id", b"entry_id", "points", b"points", "remaining_points", b"remaining_points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClawBackEarnResponse: _TypeAlias = ClawBackEarnResponse  # noqa: Y015
+
+@_typing.final
+class AuthorizeBurnRequest(_message.Message):
+    """Holds points for a purchase that is not complete yet. What it will bring is fixed now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    STORE_ID_FIELD_NUMBER: _builtins.int
+    TERMINAL_ID_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    HOLD_SECONDS_FIELD_NUMBER: _builtins.int
+    PAY_CODE_FIELD_NUMBER: _builtins.int
+    QUOTE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Required. The caller's id of this decision, chosen before the first attempt; time-ordered ids (UUIDv7)
+    are kindest to the hub.
+    """
+    member_id: _builtins.str
+    """Required. The member, as the hub named it at enrolment. Must be linked to the caller."""
+    store_id: _builtins.str
+    """Required. The partner's store."""
+    terminal_id: _builtins.str
+    """Required. The till, site or app within the store."""
+    reference: _builtins.str
+    """Required. The partner's order or receipt number."""
+    reason: _builtins.str
+    """Optional. Why, for people: at most 200 characters."""
+    campaign_id: _builtins.str
+    """Optional. The campaign it belongs to."""
+    channel: _builtins.str
+    """Optional. The sales channel."""
+    points: _builtins.int
+    """Required. Points, 1 to 1,000,000,000. All of them are held or the command is refused."""
+    hold_seconds: _builtins.int
+    """Optional. How long, in seconds, 1 to 604,800; 900 when not set."""
+    pay_code: _builtins.str
+    """Optional. The member's pay code: the 20 digits shown or scanned. Without it the member's consent to this
+    partner decides, within its limits.
+    """
+    quote: _builtins.bytes
+    """Optional. A quote for exactly this: the bytes of `QuoteResponse.quote`."""
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. When the purchase began."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        member_id: _builtins.str = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+        store_id: _builtins.str = ...,
+        terminal_id: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        campaign_id: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        points: _builtins.int = ...,
+        hold_seconds: _builtins.int = ...,
+        pay_code: _builtins.str = ...,
+        quote: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "channel", b"channel", "event_time", b"event_time", "hold_seconds", b"hold_seconds", "member_id", b"member_id", "pay_code", b"pay_code", "points", b"points", "quote", b"quote", "reason", b"reason", "reference", b"reference", "request_id", b"request_id", "store_id", b"store_id", "terminal_id", b"terminal_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuthorizeBurnRequest: _TypeAlias = AuthorizeBurnRequest  # noqa: Y015
+
+@_typing.final
+class AuthorizeBurnResponse(_message.Message):
+    """The answer to an accepted `AuthorizeBurnRequest`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    AVAILABLE_POINTS_FIELD_NUMBER: _builtins.int
+    RATE_VERSION_FIELD_NUMBER: _builtins.int
+    VALUE_MICROS_FIELD_NUMBER: _builtins.int
+    DECIDED_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """The entry in the journal."""
+    points: _builtins.int
+    """Points held."""
+    available_points: _builtins.int
+    """The member's available points after this entry."""
+    rate_version: _builtins.int
+    """The version of the caller's rate card that priced it."""
+    value_micros: _builtins.int
+    """What the points are worth at the caller's checkout, in micros: points x `face_value_micros`."""
+    @_builtins.property
+    def decided_time(self) -> _timestamp_pb2.Timestamp:
+        """When the hub decided, on the ledger clock."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the hold lapses by itself, on the wall clock."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        points: _builtins.int = ...,
+        available_points: _builtins.int = ...,
+        rate_version: _builtins.int = ...,
+        value_micros: _builtins.int = ...,
+        decided_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decided_time", b"decided_time", "expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_points", b"available_points", "decided_time", b"decided_time", "entry_id", b"entry_id", "expire_time", b"expire_time", "points", b"points", "rate_version", b"rate_version", "value_micros", b"value_micros"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuthorizeBurnResponse: _TypeAlias = AuthorizeBurnResponse  # noqa: Y015
+
+@_typing.final
+class ExtendHoldRequest(_message.Message):
+    """Holds the points of an authorisation longer, at most 7 days after it was made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    STORE_ID_FIELD_NUMBER: _builtins.int
+    TERMINAL_ID_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    ORIGINAL_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    HOLD_SECONDS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Required. The caller's id of this decision, chosen before the first attempt; time-ordered ids (UUIDv7)
+    are kindest to the hub.
+    """
+    member_id: _builtins.str
+    """Required. The member, as the hub named it at enrolment. Must be linked to the caller."""
+    store_id: _builtins.str
+    """Required. The partner's store."""
+    terminal_id: _builtins.str
+    """Required. The till, site or app within the store."""
+    reference: _builtins.str
+    """Required. The partner's order or receipt number."""
+    reason: _builtins.str
+    """Optional. Why, for people: at most 200 characters."""
+    campaign_id: _builtins.str
+    """Optional. The campaign it belongs to."""
+    channel: _builtins.str
+    """Optional. The sales channel."""
+    original_request_id: _builtins.str
+    """Required. The `request_id` of the caller's `AuthorizeBurnRequest`."""
+    hold_seconds: _builtins.int
+    """Required. How long from now, in seconds, 1 to 604,800."""
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. When it happened."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        member_id: _builtins.str = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+        store_id: _builtins.str = ...,
+        terminal_id: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        campaign_id: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        original_request_id: _builtins.str = ...,
+        hold_seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "channel", b"channel", "event_time", b"event_time", "hold_seconds", b"hold_seconds", "member_id", b"member_id", "original_request_id", b"original_request_id", "reason", b"reason", "reference", b"reference", "request_id", b"request_id", "store_id", b"store_id", "terminal_id", b"terminal_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExtendHoldRequest: _TypeAlias = ExtendHoldRequest  # noqa: Y015
+
+@_typing.final
+class ExtendHoldResponse(_message.Message):
+    """The answer to an accepted `ExtendHoldRequest`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    AVAILABLE_POINTS_FIELD_NUMBER: _builtins.int
+    DECIDED_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """The entry in the journal."""
+    points: _builtins.int
+    """Points held."""
+    available_points: _builtins.int
+    """The member's available points after this entry."""
+    @_builtins.property
+    def decided_time(self) -> _timestamp_pb2.Timestamp:
+        """When the hub decided, on the ledger clock."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the hold lapses by itself, on the wall clock."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        points: _builtins.int = ...,
+        available_points: _builtins.int = ...,
+        decided_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decided_time", b"decided_time", "expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_points", b"available_points", "decided_time", b"decided_time", "entry_id", b"entry_id", "expire_time", b"expire_time", "points", b"points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExtendHoldResponse: _TypeAlias = ExtendHoldResponse  # noqa: Y015
+
+@_typing.final
+class CaptureBurnRequest(_message.Message):
+    """Burns all or part of what an authorisation holds, at the price fixed then; the rest is the member's again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    STORE_ID_FIELD_NUMBER: _builtins.int
+    TERMINAL_ID_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    ORIGINAL_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Required. The caller's id of this decision, chosen before the first attempt; time-ordered ids (UUIDv7)
+    are kindest to the hub.
+    """
+    member_id: _builtins.str
+    """Required. The member, as the hub named it at enrolment. Must be linked to the caller."""
+    store_id: _builtins.str
+    """Required. The partner's store."""
+    terminal_id: _builtins.str
+    """Required. The till, site or app within the store."""
+    reference: _builtins.str
+    """Required. The partner's order or receipt number."""
+    reason: _builtins.str
+    """Optional. Why, for people: at most 200 characters."""
+    campaign_id: _builtins.str
+    """Optional. The campaign it belongs to."""
+    channel: _builtins.str
+    """Optional. The sales channel."""
+    original_request_id: _builtins.str
+    """Required. The `request_id` of the caller's `AuthorizeBurnRequest`."""
+    points: _builtins.int
+    """Optional. Points to burn, at most those held; all of them when not set."""
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. When the purchase was completed."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        member_id: _builtins.str = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+        store_id: _builtins.str = ...,
+        terminal_id: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        campaign_id: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        original_request_id: _builtins.str = ...,
+        points: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "channel", b"channel", "event_time", b"event_time", "member_id", b"member_id", "original_request_id", b"original_request_id", "points", b"points", "reason", b"reason", "reference", b"reference", "request_id", b"request_id", "store_id", b"store_id", "terminal_id", b"terminal_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CaptureBurnRequest: _TypeAlias = CaptureBurnRequest  # noqa: Y015
+
+@_typing.final
+class CaptureBurnResponse(_message.Message):
+    """The answer to an accepted `CaptureBurnRequest`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    AVAILABLE_POINTS_FIELD_NUMBER: _builtins.int
+    RATE_VERSION_FIELD_NUMBER: _builtins.int
+    VALUE_MICROS_FIELD_NUMBER: _builtins.int
+    DECIDED_TIME_FIELD_NUMBER: _builtins.int
+    REIMBURSEMENT_MICROS_FIELD_NUMBER: _builtins.int
+    RELEASED_POINTS_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """The entry in the journal."""
+    points: _builtins.int
+    """Points burned."""
+    available_points: _builtins.int
+    """The member's available points after this entry."""
+    rate_version: _builtins.int
+    """The version of the caller's rate card that priced the authorisation."""
+    value_micros: _builtins.int
+    """What the points are worth at the caller's checkout, in micros."""
+    reimbursement_micros: _builtins.int
+    """What the caller will be paid for these points, in micros."""
+    released_points: _builtins.int
+    """Points that went back to the member."""
+    @_builtins.property
+    def decided_time(self) -> _timestamp_pb2.Timestamp:
+        """When the hub decided, on the ledger clock."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        points: _builtins.int = ...,
+        available_points: _builtins.int = ...,
+        rate_version: _builtins.int = ...,
+        value_micros: _builtins.int = ...,
+        decided_time: _timestamp_pb2.Timestamp | None = ...,
+        reimbursement_micros: _builtins.int = ...,
+        released_points: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decided_time", b"decided_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_points", b"available_points", "decided_time", b"decided_time", "entry_id", b"entry_id", "points", b"points", "rate_version", b"rate_version", "reimbursement_micros", b"reimbursement_micros", "released_points", b"released_points", "value_micros", b"value_micros"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CaptureBurnResponse: _TypeAlias = CaptureBurnResponse  # noqa: Y015
+
+@_typing.final
+class VoidBurnRequest(_message.Message):
+    """Gives up an authorisation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    STORE_ID_FIELD_NUMBER: _builtins.int
+    TERMINAL_ID_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    ORIGINAL_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Required. The caller's id of this decision, chosen before the first attempt; time-ordered ids (UUIDv7)
+    are kindest to the hub.
+    """
+    member_id: _builtins.str
+    """Required. The member, as the hub named it at enrolment. Must be linked to the caller."""
+    store_id: _builtins.str
+    """Required. The partner's store."""
+    terminal_id: _builtins.str
+    """Required. The till, site or app within the store."""
+    reference: _builtins.str
+    """Required. The partner's order or receipt number."""
+    reason: _builtins.str
+    """Optional. Why, for people: at most 200 characters."""
+    campaign_id: _builtins.str
+    """Optional. The campaign it belongs to."""
+    channel: _builtins.str
+    """Optional. The sales channel."""
+    original_request_id: _builtins.str
+    """Required. The `request_id` of the caller's `AuthorizeBurnRequest`."""
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. When it happened."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        member_id: _builtins.str = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+        store_id: _builtins.str = ...,
+        terminal_id: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        campaign_id: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        original_request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "channel", b"channel", "event_time", b"event_time", "member_id", b"member_id", "original_request_id", b"original_request_id", "reason", b"reason", "reference", b"reference", "request_id", b"request_id", "store_id", b"store_id", "terminal_id", b"terminal_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VoidBurnRequest: _TypeAlias = VoidBurnRequest  # noqa: Y015
+
+@_typing.final
+class VoidBurnResponse(_message.Message):
+    """The answer to an accepted `VoidBurnRequest`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    AVAILABLE_POINTS_FIELD_NUMBER: _builtins.int
+    DECIDED_TIME_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """The entry in the journal."""
+    points: _builtins.int
+    """Points released."""
+    available_points: _builtins.int
+    """The member's available points after this entry."""
+    @_builtins.property
+    def decided_time(self) -> _timestamp_pb2.Timestamp:
+        """When the hub decided, on the ledger clock."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        points: _builtins.int = ...,
+        available_points: _builtins.int = ...,
+        decided_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decided_time", b"decided_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_points", b"available_points", "decided_time", b"decided_time", "entry_id", b"entry_id", "points", b"points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VoidBurnResponse: _TypeAlias = VoidBurnResponse  # noqa: Y015
 
 @_typing.final
 class BurnRequest(_message.Message):
-    """Spends a member's points at the calling partner, on the authority of the member's consent to that partner
-    and within its limits. The partner is reimbursed at its own rate card, whoever issued the points.
+    """Spends a member's points at the calling partner, on the authority of a pay code or of the member's consent to that
+    partner and within its limits. The partner is reimbursed at its own rate card, whoever issued the points.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -172,10 +980,14 @@ class BurnRequest(_message.Message):
     CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
     CHANNEL_FIELD_NUMBER: _builtins.int
     POINTS_FIELD_NUMBER: _builtins.int
+    PAY_CODE_FIELD_NUMBER: _builtins.int
+    QUOTE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Required. The caller's id of this decision, chosen before the first attempt."""
+    """Required. The caller's id of this decision, chosen before the first attempt; time-ordered ids (UUIDv7)
+    are kindest to the hub.
+    """
     member_id: _builtins.str
-    """Required. The member. Must be linked to the caller."""
+    """Required. The member, as the hub named it at enrolment. Must be linked to the caller."""
     store_id: _builtins.str
     """Required. The partner's store."""
     terminal_id: _builtins.str
@@ -185,11 +997,17 @@ class BurnRequest(_message.Message):
     reason: _builtins.str
     """Optional. Why, for people: at most 200 characters."""
     campaign_id: _builtins.str
-    """Optional. The campaign the burn belongs to."""
+    """Optional. The campaign it belongs to."""
     channel: _builtins.str
     """Optional. The sales channel."""
     points: _builtins.int
     """Required. Points, 1 to 1,000,000,000. All of them are burned or the command is refused."""
+    pay_code: _builtins.str
+    """Optional. The member's pay code: the 20 digits shown or scanned. Without it the member's consent to this
+    partner decides, within its limits.
+    """
+    quote: _builtins.bytes
+    """Optional. A quote for exactly this: the bytes of `QuoteResponse.quote`."""
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
         """Required. When the purchase happened."""
@@ -207,10 +1025,12 @@ class BurnRequest(_message.Message):
         campaign_id: _builtins.str = ...,
         channel: _builtins.str = ...,
         points: _builtins.int = ...,
+        pay_code: _builtins.str = ...,
+        quote: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "channel", b"channel", "event_time", b"event_time", "member_id", b"member_id", "points", b"points", "reason", b"reason", "reference", b"reference", "request_id", b"request_id", "store_id", b"store_id", "terminal_id", b"terminal_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "channel", b"channel", "event_time", b"event_time", "member_id", b"member_id", "pay_code", b"pay_code", "points", b"points", "quote", b"quote", "reason", b"reason", "reference", b"reference", "request_id", b"request_id", "store_id", b"store_id", "terminal_id", b"terminal_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -267,6 +1087,676 @@ class BurnResponse(_message.Message):
 Global___BurnResponse: _TypeAlias = BurnResponse  # noqa: Y015
 
 @_typing.final
+class RefundBurnRequest(_message.Message):
+    """Goods paid with points came back, whole or in part, any number of times: the same points go back to the same lots."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    STORE_ID_FIELD_NUMBER: _builtins.int
+    TERMINAL_ID_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    ORIGINAL_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Required. The caller's id of this decision, chosen before the first attempt; time-ordered ids (UUIDv7)
+    are kindest to the hub.
+    """
+    member_id: _builtins.str
+    """Required. The member, as the hub named it at enrolment. Must be linked to the caller."""
+    store_id: _builtins.str
+    """Required. The partner's store."""
+    terminal_id: _builtins.str
+    """Required. The till, site or app within the store."""
+    reference: _builtins.str
+    """Required. The partner's order or receipt number."""
+    reason: _builtins.str
+    """Optional. Why, for people: at most 200 characters."""
+    campaign_id: _builtins.str
+    """Optional. The campaign it belongs to."""
+    channel: _builtins.str
+    """Optional. The sales channel."""
+    original_request_id: _builtins.str
+    """Required. The `request_id` of the caller's `BurnRequest`, `CaptureBurnRequest` or `ConfirmExchangeOutRequest`."""
+    part: _builtins.int
+    """Optional. The number of this part, for several with one `reference`: 0 to 1,000,000."""
+    points: _builtins.int
+    """Required. Points, at most those burned and not refunded yet."""
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. When the goods came back."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        member_id: _builtins.str = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+        store_id: _builtins.str = ...,
+        terminal_id: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        campaign_id: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        original_request_id: _builtins.str = ...,
+        part: _builtins.int = ...,
+        points: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "channel", b"channel", "event_time", b"event_time", "member_id", b"member_id", "original_request_id", b"original_request_id", "part", b"part", "points", b"points", "reason", b"reason", "reference", b"reference", "request_id", b"request_id", "store_id", b"store_id", "terminal_id", b"terminal_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefundBurnRequest: _TypeAlias = RefundBurnRequest  # noqa: Y015
+
+@_typing.final
+class RefundBurnResponse(_message.Message):
+    """The answer to an accepted `RefundBurnRequest`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    AVAILABLE_POINTS_FIELD_NUMBER: _builtins.int
+    REMAINING_POINTS_FIELD_NUMBER: _builtins.int
+    REIMBURSEMENT_MICROS_FIELD_NUMBER: _builtins.int
+    DECIDED_TIME_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """The entry in the journal."""
+    points: _builtins.int
+    """Points refunded."""
+    available_points: _builtins.int
+    """The member's available points after this entry."""
+    remaining_points: _builtins.int
+    """Points of this burn that can still be refunded."""
+    reimbursement_micros: _builtins.int
+    """What the caller pays back of what it was paid for the burn, in micros."""
+    @_builtins.property
+    def decided_time(self) -> _timestamp_pb2.Timestamp:
+        """When the hub decided, on the ledger clock."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        points: _builtins.int = ...,
+        available_points: _builtins.int = ...,
+        remaining_points: _builtins.int = ...,
+        reimbursement_micros: _builtins.int = ...,
+        decided_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decided_time", b"decided_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_points", b"available_points", "decided_time", b"decided_time", "entry_id", b"entry_id", "points", b"points", "reimbursement_micros", b"reimbursement_micros", "remaining_points", b"remaining_points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefundBurnResponse: _TypeAlias = RefundBurnResponse  # noqa: Y015
+
+@_typing.final
+class ExchangeInRequest(_message.Message):
+    """Turns native points of the calling partner into coalition points that it issues."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    STORE_ID_FIELD_NUMBER: _builtins.int
+    TERMINAL_ID_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    NATIVE_POINTS_FIELD_NUMBER: _builtins.int
+    EXPIRY_DATE_FIELD_NUMBER: _builtins.int
+    QUOTE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Required. The caller's id of this decision, chosen before the first attempt; time-ordered ids (UUIDv7)
+    are kindest to the hub.
+    """
+    member_id: _builtins.str
+    """Required. The member, as the hub named it at enrolment. Must be linked to the caller."""
+    store_id: _builtins.str
+    """Required. The partner's store."""
+    terminal_id: _builtins.str
+    """Required. The till, site or app within the store."""
+    reference: _builtins.str
+    """Required. The partner's order or receipt number."""
+    reason: _builtins.str
+    """Optional. Why, for people: at most 200 characters."""
+    campaign_id: _builtins.str
+    """Optional. The campaign it belongs to."""
+    channel: _builtins.str
+    """Optional. The sales channel."""
+    native_points: _builtins.int
+    """Required. Native points, 1 to 1,000,000,000: points = floor(native x `native_rate_in` x (1 - spread))."""
+    quote: _builtins.bytes
+    """Optional. A quote for exactly this: the bytes of `QuoteResponse.quote`."""
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. When the member asked for it."""
+
+    @_builtins.property
+    def expiry_date(self) -> _date_pb2.Date:
+        """Optional. The last usable day, where it is earlier than the rate card's expiry policy gives."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        member_id: _builtins.str = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+        store_id: _builtins.str = ...,
+        terminal_id: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        campaign_id: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        native_points: _builtins.int = ...,
+        expiry_date: _date_pb2.Date | None = ...,
+        quote: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "expiry_date", b"expiry_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "channel", b"channel", "event_time", b"event_time", "expiry_date", b"expiry_date", "member_id", b"member_id", "native_points", b"native_points", "quote", b"quote", "reason", b"reason", "reference", b"reference", "request_id", b"request_id", "store_id", b"store_id", "terminal_id", b"terminal_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeInRequest: _TypeAlias = ExchangeInRequest  # noqa: Y015
+
+@_typing.final
+class ExchangeInResponse(_message.Message):
+    """The answer to an accepted `ExchangeInRequest`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    AVAILABLE_POINTS_FIELD_NUMBER: _builtins.int
+    RATE_VERSION_FIELD_NUMBER: _builtins.int
+    EXPIRY_DATE_FIELD_NUMBER: _builtins.int
+    DECIDED_TIME_FIELD_NUMBER: _builtins.int
+    NATIVE_POINTS_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """The entry in the journal."""
+    points: _builtins.int
+    """Points credited."""
+    available_points: _builtins.int
+    """The member's available points after this entry."""
+    rate_version: _builtins.int
+    """The version of the caller's rate card that priced it."""
+    native_points: _builtins.int
+    """Native points taken."""
+    @_builtins.property
+    def expiry_date(self) -> _date_pb2.Date:
+        """The last usable day of these points in the coalition's zone; absent when they never expire."""
+
+    @_builtins.property
+    def decided_time(self) -> _timestamp_pb2.Timestamp:
+        """When the hub decided, on the ledger clock."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        points: _builtins.int = ...,
+        available_points: _builtins.int = ...,
+        rate_version: _builtins.int = ...,
+        expiry_date: _date_pb2.Date | None = ...,
+        decided_time: _timestamp_pb2.Timestamp | None = ...,
+        native_points: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decided_time", b"decided_time", "expiry_date", b"expiry_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_points", b"available_points", "decided_time", b"decided_time", "entry_id", b"entry_id", "expiry_date", b"expiry_date", "native_points", b"native_points", "points", b"points", "rate_version", b"rate_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeInResponse: _TypeAlias = ExchangeInResponse  # noqa: Y015
+
+@_typing.final
+class ExchangeOutRequest(_message.Message):
+    """Is to turn coalition points into native points of the calling partner: holds them until the partner confirms that it
+    credited the native points, or refuses. Nothing lapses: an unanswered one is asked for, never guessed.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    STORE_ID_FIELD_NUMBER: _builtins.int
+    TERMINAL_ID_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    PAY_CODE_FIELD_NUMBER: _builtins.int
+    QUOTE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Required. The caller's id of this decision, chosen before the first attempt; time-ordered ids (UUIDv7)
+    are kindest to the hub.
+    """
+    member_id: _builtins.str
+    """Required. The member, as the hub named it at enrolment. Must be linked to the caller."""
+    store_id: _builtins.str
+    """Required. The partner's store."""
+    terminal_id: _builtins.str
+    """Required. The till, site or app within the store."""
+    reference: _builtins.str
+    """Required. The partner's order or receipt number."""
+    reason: _builtins.str
+    """Optional. Why, for people: at most 200 characters."""
+    campaign_id: _builtins.str
+    """Optional. The campaign it belongs to."""
+    channel: _builtins.str
+    """Optional. The sales channel."""
+    points: _builtins.int
+    """Required. Points, 1 to 1,000,000,000."""
+    pay_code: _builtins.str
+    """Optional. The member's pay code: the 20 digits shown or scanned. Without it the member's consent to this
+    partner decides, within its limits.
+    """
+    quote: _builtins.bytes
+    """Optional. A quote for exactly this: the bytes of `QuoteResponse.quote`."""
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. When the member asked for it."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        member_id: _builtins.str = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+        store_id: _builtins.str = ...,
+        terminal_id: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        campaign_id: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        points: _builtins.int = ...,
+        pay_code: _builtins.str = ...,
+        quote: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "channel", b"channel", "event_time", b"event_time", "member_id", b"member_id", "pay_code", b"pay_code", "points", b"points", "quote", b"quote", "reason", b"reason", "reference", b"reference", "request_id", b"request_id", "store_id", b"store_id", "terminal_id", b"terminal_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeOutRequest: _TypeAlias = ExchangeOutRequest  # noqa: Y015
+
+@_typing.final
+class ExchangeOutResponse(_message.Message):
+    """The answer to an accepted `ExchangeOutRequest`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    AVAILABLE_POINTS_FIELD_NUMBER: _builtins.int
+    RATE_VERSION_FIELD_NUMBER: _builtins.int
+    NATIVE_POINTS_FIELD_NUMBER: _builtins.int
+    DECIDED_TIME_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """The entry in the journal."""
+    points: _builtins.int
+    """Points held."""
+    available_points: _builtins.int
+    """The member's available points after this entry."""
+    rate_version: _builtins.int
+    """The version of the caller's rate card that priced it."""
+    native_points: _builtins.int
+    """Native points to credit: floor(points x `native_rate_out`)."""
+    @_builtins.property
+    def decided_time(self) -> _timestamp_pb2.Timestamp:
+        """When the hub decided, on the ledger clock."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        points: _builtins.int = ...,
+        available_points: _builtins.int = ...,
+        rate_version: _builtins.int = ...,
+        native_points: _builtins.int = ...,
+        decided_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decided_time", b"decided_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_points", b"available_points", "decided_time", b"decided_time", "entry_id", b"entry_id", "native_points", b"native_points", "points", b"points", "rate_version", b"rate_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeOutResponse: _TypeAlias = ExchangeOutResponse  # noqa: Y015
+
+@_typing.final
+class ConfirmExchangeOutRequest(_message.Message):
+    """The partner has credited the native points."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    STORE_ID_FIELD_NUMBER: _builtins.int
+    TERMINAL_ID_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    ORIGINAL_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Required. The caller's id of this decision, chosen before the first attempt; time-ordered ids (UUIDv7)
+    are kindest to the hub.
+    """
+    member_id: _builtins.str
+    """Required. The member, as the hub named it at enrolment. Must be linked to the caller."""
+    store_id: _builtins.str
+    """Required. The partner's store."""
+    terminal_id: _builtins.str
+    """Required. The till, site or app within the store."""
+    reference: _builtins.str
+    """Required. The partner's order or receipt number."""
+    reason: _builtins.str
+    """Optional. Why, for people: at most 200 characters."""
+    campaign_id: _builtins.str
+    """Optional. The campaign it belongs to."""
+    channel: _builtins.str
+    """Optional. The sales channel."""
+    original_request_id: _builtins.str
+    """Required. The `request_id` of the caller's `ExchangeOutRequest`."""
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. When it happened."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        member_id: _builtins.str = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+        store_id: _builtins.str = ...,
+        terminal_id: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        campaign_id: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        original_request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "channel", b"channel", "event_time", b"event_time", "member_id", b"member_id", "original_request_id", b"original_request_id", "reason", b"reason", "reference", b"reference", "request_id", b"request_id", "store_id", b"store_id", "terminal_id", b"terminal_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmExchangeOutRequest: _TypeAlias = ConfirmExchangeOutRequest  # noqa: Y015
+
+@_typing.final
+class ConfirmExchangeOutResponse(_message.Message):
+    """The answer to an accepted `ConfirmExchangeOutRequest`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    AVAILABLE_POINTS_FIELD_NUMBER: _builtins.int
+    RATE_VERSION_FIELD_NUMBER: _builtins.int
+    REIMBURSEMENT_MICROS_FIELD_NUMBER: _builtins.int
+    DECIDED_TIME_FIELD_NUMBER: _builtins.int
+    NATIVE_POINTS_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """The entry in the journal."""
+    points: _builtins.int
+    """Points burned."""
+    available_points: _builtins.int
+    """The member's available points after this entry."""
+    rate_version: _builtins.int
+    """The version of the caller's rate card that priced the exchange."""
+    reimbursement_micros: _builtins.int
+    """What the caller will be paid for these points, in micros."""
+    native_points: _builtins.int
+    """Native points credited."""
+    @_builtins.property
+    def decided_time(self) -> _timestamp_pb2.Timestamp:
+        """When the hub decided, on the ledger clock."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        points: _builtins.int = ...,
+        available_points: _builtins.int = ...,
+        rate_version: _builtins.int = ...,
+        reimbursement_micros: _builtins.int = ...,
+        decided_time: _timestamp_pb2.Timestamp | None = ...,
+        native_points: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decided_time", b"decided_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_points", b"available_points", "decided_time", b"decided_time", "entry_id", b"entry_id", "native_points", b"native_points", "points", b"points", "rate_version", b"rate_version", "reimbursement_micros", b"reimbursement_micros"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmExchangeOutResponse: _TypeAlias = ConfirmExchangeOutResponse  # noqa: Y015
+
+@_typing.final
+class RefuseExchangeOutRequest(_message.Message):
+    """The partner has not credited the native points and will not."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    STORE_ID_FIELD_NUMBER: _builtins.int
+    TERMINAL_ID_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    ORIGINAL_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Required. The caller's id of this decision, chosen before the first attempt; time-ordered ids (UUIDv7)
+    are kindest to the hub.
+    """
+    member_id: _builtins.str
+    """Required. The member, as the hub named it at enrolment. Must be linked to the caller."""
+    store_id: _builtins.str
+    """Required. The partner's store."""
+    terminal_id: _builtins.str
+    """Required. The till, site or app within the store."""
+    reference: _builtins.str
+    """Required. The partner's order or receipt number."""
+    reason: _builtins.str
+    """Optional. Why, for people: at most 200 characters."""
+    campaign_id: _builtins.str
+    """Optional. The campaign it belongs to."""
+    channel: _builtins.str
+    """Optional. The sales channel."""
+    original_request_id: _builtins.str
+    """Required. The `request_id` of the caller's `ExchangeOutRequest`."""
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. When it happened."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        member_id: _builtins.str = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+        store_id: _builtins.str = ...,
+        terminal_id: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        campaign_id: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        original_request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "channel", b"channel", "event_time", b"event_time", "member_id", b"member_id", "original_request_id", b"original_request_id", "reason", b"reason", "reference", b"reference", "request_id", b"request_id", "store_id", b"store_id", "terminal_id", b"terminal_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefuseExchangeOutRequest: _TypeAlias = RefuseExchangeOutRequest  # noqa: Y015
+
+@_typing.final
+class RefuseExchangeOutResponse(_message.Message):
+    """The answer to an accepted `RefuseExchangeOutRequest`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    AVAILABLE_POINTS_FIELD_NUMBER: _builtins.int
+    DECIDED_TIME_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """The entry in the journal."""
+    points: _builtins.int
+    """Points released."""
+    available_points: _builtins.int
+    """The member's available points after this entry."""
+    @_builtins.property
+    def decided_time(self) -> _timestamp_pb2.Timestamp:
+        """When the hub decided, on the ledger clock."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        points: _builtins.int = ...,
+        available_points: _builtins.int = ...,
+        decided_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decided_time", b"decided_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_points", b"available_points", "decided_time", b"decided_time", "entry_id", b"entry_id", "points", b"points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefuseExchangeOutResponse: _TypeAlias = RefuseExchangeOutResponse  # noqa: Y015
+
+@_typing.final
+class TransferRequest(_message.Message):
+    """Gives points of a member to another, both linked to the caller, on the giver's authority as for a burn."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    STORE_ID_FIELD_NUMBER: _builtins.int
+    TERMINAL_ID_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    TO_MEMBER_ID_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    PAY_CODE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Required. The caller's id of this decision, chosen before the first attempt; time-ordered ids (UUIDv7)
+    are kindest to the hub.
+    """
+    member_id: _builtins.str
+    """Required. The member, as the hub named it at enrolment. Must be linked to the caller."""
+    store_id: _builtins.str
+    """Required. The partner's store."""
+    terminal_id: _builtins.str
+    """Required. The till, site or app within the store."""
+    reference: _builtins.str
+    """Required. The partner's order or receipt number."""
+    reason: _builtins.str
+    """Optional. Why, for people: at most 200 characters."""
+    campaign_id: _builtins.str
+    """Optional. The campaign it belongs to."""
+    channel: _builtins.str
+    """Optional. The sales channel."""
+    to_member_id: _builtins.str
+    """Required. The member that receives them."""
+    points: _builtins.int
+    """Required. Points, 1 to 1,000,000,000."""
+    pay_code: _builtins.str
+    """Optional. The member's pay code: the 20 digits shown or scanned. Without it the member's consent to this
+    partner decides, within its limits.
+    """
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. When the member asked for it."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        member_id: _builtins.str = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+        store_id: _builtins.str = ...,
+        terminal_id: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        campaign_id: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        to_member_id: _builtins.str = ...,
+        points: _builtins.int = ...,
+        pay_code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "channel", b"channel", "event_time", b"event_time", "member_id", b"member_id", "pay_code", b"pay_code", "points", b"points", "reason", b"reason", "reference", b"reference", "request_id", b"request_id", "store_id", b"store_id", "terminal_id", b"terminal_id", "to_member_id", b"to_member_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransferRequest: _TypeAlias = TransferRequest  # noqa: Y015
+
+@_typing.final
+class TransferResponse(_message.Message):
+    """The answer to an accepted `TransferRequest`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    AVAILABLE_POINTS_FIELD_NUMBER: _builtins.int
+    DECIDED_TIME_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """The entry in the journal."""
+    points: _builtins.int
+    """Points transferred."""
+    available_points: _builtins.int
+    """The giver's available points after this entry."""
+    @_builtins.property
+    def decided_time(self) -> _timestamp_pb2.Timestamp:
+        """When the hub decided, on the ledger clock."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        points: _builtins.int = ...,
+        available_points: _builtins.int = ...,
+        decided_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decided_time", b"decided_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_points", b"available_points", "decided_time", b"decided_time", "entry_id", b"entry_id", "points", b"points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransferResponse: _TypeAlias = TransferResponse  # noqa: Y015
+
+@_typing.final
 class Command(_message.Message):
     """One command of a batch."""
 
@@ -274,6 +1764,19 @@ class Command(_message.Message):
 
     EARN_FIELD_NUMBER: _builtins.int
     BURN_FIELD_NUMBER: _builtins.int
+    CONFIRM_EARN_FIELD_NUMBER: _builtins.int
+    CANCEL_EARN_FIELD_NUMBER: _builtins.int
+    CLAW_BACK_EARN_FIELD_NUMBER: _builtins.int
+    AUTHORIZE_BURN_FIELD_NUMBER: _builtins.int
+    EXTEND_HOLD_FIELD_NUMBER: _builtins.int
+    CAPTURE_BURN_FIELD_NUMBER: _builtins.int
+    VOID_BURN_FIELD_NUMBER: _builtins.int
+    REFUND_BURN_FIELD_NUMBER: _builtins.int
+    EXCHANGE_IN_FIELD_NUMBER: _builtins.int
+    EXCHANGE_OUT_FIELD_NUMBER: _builtins.int
+    CONFIRM_EXCHANGE_OUT_FIELD_NUMBER: _builtins.int
+    REFUSE_EXCHANGE_OUT_FIELD_NUMBER: _builtins.int
+    TRANSFER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def earn(self) -> Global___EarnRequest:
         """See `PointsService.Earn`."""
@@ -282,17 +1785,82 @@ class Command(_message.Message):
     def burn(self) -> Global___BurnRequest:
         """See `PointsService.Burn`."""
 
+    @_builtins.property
+    def confirm_earn(self) -> Global___ConfirmEarnRequest:
+        """See `PointsService.ConfirmEarn`."""
+
+    @_builtins.property
+    def cancel_earn(self) -> Global___CancelEarnRequest:
+        """See `PointsService.CancelEarn`."""
+
+    @_builtins.property
+    def claw_back_earn(self) -> Global___ClawBackEarnRequest:
+        """See `PointsService.ClawBackEarn`."""
+
+    @_builtins.property
+    def authorize_burn(self) -> Global___AuthorizeBurnRequest:
+        """See `PointsService.AuthorizeBurn`."""
+
+    @_builtins.property
+    def extend_hold(self) -> Global___ExtendHoldRequest:
+        """See `PointsService.ExtendHold`."""
+
+    @_builtins.property
+    def capture_burn(self) -> Global___CaptureBurnRequest:
+        """See `PointsService.CaptureBurn`."""
+
+    @_builtins.property
+    def void_burn(self) -> Global___VoidBurnRequest:
+        """See `PointsService.VoidBurn`."""
+
+    @_builtins.property
+    def refund_burn(self) -> Global___RefundBurnRequest:
+        """See `PointsService.RefundBurn`."""
+
+    @_builtins.property
+    def exchange_in(self) -> Global___ExchangeInRequest:
+        """See `PointsService.ExchangeIn`."""
+
+    @_builtins.property
+    def exchange_out(self) -> Global___ExchangeOutRequest:
+        """See `PointsService.ExchangeOut`."""
+
+    @_builtins.property
+    def confirm_exchange_out(self) -> Global___ConfirmExchangeOutRequest:
+        """See `PointsService.ConfirmExchangeOut`."""
+
+    @_builtins.property
+    def refuse_exchange_out(self) -> Global___RefuseExchangeOutRequest:
+        """See `PointsService.RefuseExchangeOut`."""
+
+    @_builtins.property
+    def transfer(self) -> Global___TransferRequest:
+        """See `PointsService.Transfer`."""
+
     def __init__(
         self,
         *,
         earn: Global___EarnRequest | None = ...,
         burn: Global___BurnRequest | None = ...,
+        confirm_earn: Global___ConfirmEarnRequest | None = ...,
+        cancel_earn: Global___CancelEarnRequest | None = ...,
+        claw_back_earn: Global___ClawBackEarnRequest | None = ...,
+        authorize_burn: Global___AuthorizeBurnRequest | None = ...,
+        extend_hold: Global___ExtendHoldRequest | None = ...,
+        capture_burn: Global___CaptureBurnRequest | None = ...,
+        void_burn: Global___VoidBurnRequest | None = ...,
+        refund_burn: Global___RefundBurnRequest | None = ...,
+        exchange_in: Global___ExchangeInRequest | None = ...,
+        exchange_out: Global___ExchangeOutRequest | None = ...,
+        confirm_exchange_out: Global___ConfirmExchangeOutRequest | None = ...,
+        refuse_exchange_out: Global___RefuseExchangeOutRequest | None = ...,
+        transfer: Global___TransferRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["burn", b"burn", "command", b"command", "earn", b"earn"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authorize_burn", b"authorize_burn", "burn", b"burn", "cancel_earn", b"cancel_earn", "capture_burn", b"capture_burn", "claw_back_earn", b"claw_back_earn", "command", b"command", "confirm_earn", b"confirm_earn", "confirm_exchange_out", b"confirm_exchange_out", "earn", b"earn", "exchange_in", b"exchange_in", "exchange_out", b"exchange_out", "extend_hold", b"extend_hold", "refund_burn", b"refund_burn", "refuse_exchange_out", b"refuse_exchange_out", "transfer", b"transfer", "void_burn", b"void_burn"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["burn", b"burn", "command", b"command", "earn", b"earn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorize_burn", b"authorize_burn", "burn", b"burn", "cancel_earn", b"cancel_earn", "capture_burn", b"capture_burn", "claw_back_earn", b"claw_back_earn", "command", b"command", "confirm_earn", b"confirm_earn", "confirm_exchange_out", b"confirm_exchange_out", "earn", b"earn", "exchange_in", b"exchange_in", "exchange_out", b"exchange_out", "extend_hold", b"extend_hold", "refund_burn", b"refund_burn", "refuse_exchange_out", b"refuse_exchange_out", "transfer", b"transfer", "void_burn", b"void_burn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["earn", "burn"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["earn", "burn", "confirm_earn", "cancel_earn", "claw_back_earn", "authorize_burn", "extend_hold", "capture_burn", "void_burn", "refund_burn", "exchange_in", "exchange_out", "confirm_exchange_out", "refuse_exchange_out", "transfer"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -306,6 +1874,19 @@ class CommandResult(_message.Message):
 
     EARN_FIELD_NUMBER: _builtins.int
     BURN_FIELD_NUMBER: _builtins.int
+    CONFIRM_EARN_FIELD_NUMBER: _builtins.int
+    CANCEL_EARN_FIELD_NUMBER: _builtins.int
+    CLAW_BACK_EARN_FIELD_NUMBER: _builtins.int
+    AUTHORIZE_BURN_FIELD_NUMBER: _builtins.int
+    EXTEND_HOLD_FIELD_NUMBER: _builtins.int
+    CAPTURE_BURN_FIELD_NUMBER: _builtins.int
+    VOID_BURN_FIELD_NUMBER: _builtins.int
+    REFUND_BURN_FIELD_NUMBER: _builtins.int
+    EXCHANGE_IN_FIELD_NUMBER: _builtins.int
+    EXCHANGE_OUT_FIELD_NUMBER: _builtins.int
+    CONFIRM_EXCHANGE_OUT_FIELD_NUMBER: _builtins.int
+    REFUSE_EXCHANGE_OUT_FIELD_NUMBER: _builtins.int
+    TRANSFER_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def earn(self) -> Global___EarnResponse:
@@ -316,6 +1897,58 @@ class CommandResult(_message.Message):
         """An accepted `Command.burn`."""
 
     @_builtins.property
+    def confirm_earn(self) -> Global___ConfirmEarnResponse:
+        """An accepted `Command.confirm_earn`."""
+
+    @_builtins.property
+    def cancel_earn(self) -> Global___CancelEarnResponse:
+        """An accepted `Command.cancel_earn`."""
+
+    @_builtins.property
+    def claw_back_earn(self) -> Global___ClawBackEarnResponse:
+        """An accepted `Command.claw_back_earn`."""
+
+    @_builtins.property
+    def authorize_burn(self) -> Global___AuthorizeBurnResponse:
+        """An accepted `Command.authorize_burn`."""
+
+    @_builtins.property
+    def extend_hold(self) -> Global___ExtendHoldResponse:
+        """An accepted `Command.extend_hold`."""
+
+    @_builtins.property
+    def capture_burn(self) -> Global___CaptureBurnResponse:
+        """An accepted `Command.capture_burn`."""
+
+    @_builtins.property
+    def void_burn(self) -> Global___VoidBurnResponse:
+        """An accepted `Command.void_burn`."""
+
+    @_builtins.property
+    def refund_burn(self) -> Global___RefundBurnResponse:
+        """An accepted `Command.refund_burn`."""
+
+    @_builtins.property
+    def exchange_in(self) -> Global___ExchangeInResponse:
+        """An accepted `Command.exchange_in`."""
+
+    @_builtins.property
+    def exchange_out(self) -> Global___ExchangeOutResponse:
+        """An accepted `Command.exchange_out`."""
+
+    @_builtins.property
+    def confirm_exchange_out(self) -> Global___ConfirmExchangeOutResponse:
+        """An accepted `Command.confirm_exchange_out`."""
+
+    @_builtins.property
+    def refuse_exchange_out(self) -> Global___RefuseExchangeOutResponse:
+        """An accepted `Command.refuse_exchange_out`."""
+
+    @_builtins.property
+    def transfer(self) -> Global___TransferResponse:
+        """An accepted `Command.transfer`."""
+
+    @_builtins.property
     def error(self) -> _status_pb2.Status:
         """The command was refused or malformed: the very status the single call would have been given."""
 
@@ -324,13 +1957,26 @@ class CommandResult(_message.Message):
         *,
         earn: Global___EarnResponse | None = ...,
         burn: Global___BurnResponse | None = ...,
+        confirm_earn: Global___ConfirmEarnResponse | None = ...,
+        cancel_earn: Global___CancelEarnResponse | None = ...,
+        claw_back_earn: Global___ClawBackEarnResponse | None = ...,
+        authorize_burn: Global___AuthorizeBurnResponse | None = ...,
+        extend_hold: Global___ExtendHoldResponse | None = ...,
+        capture_burn: Global___CaptureBurnResponse | None = ...,
+        void_burn: Global___VoidBurnResponse | None = ...,
+        refund_burn: Global___RefundBurnResponse | None = ...,
+        exchange_in: Global___ExchangeInResponse | None = ...,
+        exchange_out: Global___ExchangeOutResponse | None = ...,
+        confirm_exchange_out: Global___ConfirmExchangeOutResponse | None = ...,
+        refuse_exchange_out: Global___RefuseExchangeOutResponse | None = ...,
+        transfer: Global___TransferResponse | None = ...,
         error: _status_pb2.Status | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["burn", b"burn", "earn", b"earn", "error", b"error", "result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authorize_burn", b"authorize_burn", "burn", b"burn", "cancel_earn", b"cancel_earn", "capture_burn", b"capture_burn", "claw_back_earn", b"claw_back_earn", "confirm_earn", b"confirm_earn", "confirm_exchange_out", b"confirm_exchange_out", "earn", b"earn", "error", b"error", "exchange_in", b"exchange_in", "exchange_out", b"exchange_out", "extend_hold", b"extend_hold", "refund_burn", b"refund_burn", "refuse_exchange_out", b"refuse_exchange_out", "result", b"result", "transfer", b"transfer", "void_burn", b"void_burn"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["burn", b"burn", "earn", b"earn", "error", b"error", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorize_burn", b"authorize_burn", "burn", b"burn", "cancel_earn", b"cancel_earn", "capture_burn", b"capture_burn", "claw_back_earn", b"claw_back_earn", "confirm_earn", b"confirm_earn", "confirm_exchange_out", b"confirm_exchange_out", "earn", b"earn", "error", b"error", "exchange_in", b"exchange_in", "exchange_out", b"exchange_out", "extend_hold", b"extend_hold", "refund_burn", b"refund_burn", "refuse_exchange_out", b"refuse_exchange_out", "result", b"result", "transfer", b"transfer", "void_burn", b"void_burn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["earn", "burn", "error"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["earn", "burn", "confirm_earn", "cancel_earn", "claw_back_earn", "authorize_burn", "extend_hold", "capture_burn", "void_burn", "refund_burn", "exchange_in", "exchange_out", "confirm_exchange_out", "refuse_exchange_out", "transfer", "error"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 

@@ -46,6 +46,10 @@ class Entry(_message.Message):
     RATE_VERSION_FIELD_NUMBER: _builtins.int
     LEGS_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
+    SPEND_MINOR_FIELD_NUMBER: _builtins.int
+    NATIVE_POINTS_FIELD_NUMBER: _builtins.int
+    ORIGINAL_ENTRY_ID_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
     entry_id: _builtins.str
     """The entry's name, `<batch id>-<index in the batch>`."""
     batch_sequence: _builtins.int
@@ -53,7 +57,10 @@ class Entry(_message.Message):
     entry_index: _builtins.int
     """The place within the batch, from 0."""
     kind: _builtins.str
-    """What kind of command it was: `earn`, `burn`, `expire`."""
+    """What kind of command it was, as its field in `Command` is called: `earn`, `refund_burn`...; `pending_earn` for an
+    earn that waits; `expire` and `lapse` for what the hub posts by itself; `freeze`, `unfreeze`, `close`, `merge`,
+    `unmerge` and `adjust_...` (with the kind it stands for, or `money`) for what the operator does.
+    """
     partner_id: _builtins.str
     """The partner that posted it; `hub` for what the hub posts by itself."""
     request_id: _builtins.str
@@ -73,9 +80,19 @@ class Entry(_message.Message):
     channel: _builtins.str
     """The sales channel."""
     points: _builtins.int
-    """Points earned, burned or expired, always positive."""
+    """Points earned, burned, moved or expired; 0 where none were."""
     rate_version: _builtins.int
     """The version of the posting partner's rate card that priced it; 0 where none did."""
+    spend_minor: _builtins.int
+    """The eligible spend of an earn, or what of it was refunded, in minor units."""
+    native_points: _builtins.int
+    """Native points of an exchange, or that an earn was computed from."""
+    original_entry_id: _builtins.str
+    """The entry that this one follows: the burn of a refund, the earn of a claw back. Empty where there is none."""
+    explanation: _builtins.str
+    """Why this number: rule, rate version and lots in one line, for people; its words may change. Not sent in the
+    event stream.
+    """
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened, by the partner's word."""
@@ -119,10 +136,14 @@ class Entry(_message.Message):
         rate_version: _builtins.int = ...,
         legs: _abc.Iterable[Global___Leg] | None = ...,
         lines: _abc.Iterable[Global___Line] | None = ...,
+        spend_minor: _builtins.int = ...,
+        native_points: _builtins.int = ...,
+        original_entry_id: _builtins.str = ...,
+        explanation: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decided_time", b"decided_time", "event_time", b"event_time", "window_date", b"window_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_sequence", b"batch_sequence", "campaign_id", b"campaign_id", "channel", b"channel", "decided_time", b"decided_time", "entry_id", b"entry_id", "entry_index", b"entry_index", "event_time", b"event_time", "kind", b"kind", "legs", b"legs", "lines", b"lines", "member_id", b"member_id", "partner_id", b"partner_id", "points", b"points", "rate_version", b"rate_version", "reason", b"reason", "reference", b"reference", "request_id", b"request_id", "store_id", b"store_id", "terminal_id", b"terminal_id", "window_date", b"window_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_sequence", b"batch_sequence", "campaign_id", b"campaign_id", "channel", b"channel", "decided_time", b"decided_time", "entry_id", b"entry_id", "entry_index", b"entry_index", "event_time", b"event_time", "explanation", b"explanation", "kind", b"kind", "legs", b"legs", "lines", b"lines", "member_id", b"member_id", "native_points", b"native_points", "original_entry_id", b"original_entry_id", "partner_id", b"partner_id", "points", b"points", "rate_version", b"rate_version", "reason", b"reason", "reference", b"reference", "request_id", b"request_id", "spend_minor", b"spend_minor", "store_id", b"store_id", "terminal_id", b"terminal_id", "window_date", b"window_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -140,6 +161,7 @@ class Leg(_message.Message):
     FROM_ACCOUNT_FIELD_NUMBER: _builtins.int
     TO_ACCOUNT_FIELD_NUMBER: _builtins.int
     POINTS_FIELD_NUMBER: _builtins.int
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
     lot_sequence: _builtins.int
     """The lot's number within the member's account."""
     issuer_id: _builtins.str
@@ -147,13 +169,15 @@ class Leg(_message.Message):
     rate_version: _builtins.int
     """The version of the issuer's rate card that the lot's prices come from."""
     from_account: _builtins.str
-    """The account the points left: `issued`, `open`, `held` or `moved_in`."""
+    """The account the points left: `issued`, `moved_in`, `open`, `held`, or `burned` for a refund."""
     to_account: _builtins.str
     """The account the points entered: `open`, `held`, `burned`, `expired`, `clawed_back`, `absorbed` or
     `moved_out`.
     """
     points: _builtins.int
     """Points, positive."""
+    member_id: _builtins.str
+    """The member whose lot it is: in a transfer, a merge, or for a member that was merged, not always the entry's."""
     def __init__(
         self,
         *,
@@ -163,10 +187,11 @@ class Leg(_message.Message):
         from_account: _builtins.str = ...,
         to_account: _builtins.str = ...,
         points: _builtins.int = ...,
+        member_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_account", b"from_account", "issuer_id", b"issuer_id", "lot_sequence", b"lot_sequence", "points", b"points", "rate_version", b"rate_version", "to_account", b"to_account"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_account", b"from_account", "issuer_id", b"issuer_id", "lot_sequence", b"lot_sequence", "member_id", b"member_id", "points", b"points", "rate_version", b"rate_version", "to_account", b"to_account"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

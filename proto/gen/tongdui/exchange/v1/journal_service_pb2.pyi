@@ -76,6 +76,17 @@ class GetLedgerResponse(_message.Message):
     LATE_LIMIT_SECONDS_FIELD_NUMBER: _builtins.int
     CLOCK_FIELD_NUMBER: _builtins.int
     LEDGER_TIME_FIELD_NUMBER: _builtins.int
+    CARD_NOTICE_SECONDS_FIELD_NUMBER: _builtins.int
+    CLAW_BACK_FIELD_NUMBER: _builtins.int
+    REFUND_FIELD_NUMBER: _builtins.int
+    GRACE_DAYS_FIELD_NUMBER: _builtins.int
+    PENDING_DAYS_FIELD_NUMBER: _builtins.int
+    MEMBER_DAILY_BURNS_FIELD_NUMBER: _builtins.int
+    MEMBER_DAILY_POINTS_FIELD_NUMBER: _builtins.int
+    TERMINAL_DAILY_BURNS_FIELD_NUMBER: _builtins.int
+    TERMINAL_DAILY_POINTS_FIELD_NUMBER: _builtins.int
+    TRANSFER_LIMIT_POINTS_FIELD_NUMBER: _builtins.int
+    TRANSFER_DAILY_POINTS_FIELD_NUMBER: _builtins.int
     audience: _builtins.str
     """The hub's name that every request is signed for."""
     currency_code: _builtins.str
@@ -90,6 +101,28 @@ class GetLedgerResponse(_message.Message):
     """Seconds after which an event is too old."""
     clock: Global___GetLedgerResponse.Clock.ValueType
     """What the ledger clock follows."""
+    card_notice_seconds: _builtins.int
+    """Seconds of notice that a new rate card must give."""
+    claw_back: _builtins.str
+    """What a claw back does that finds too few points: `deficit` raises one, `clamp` forgives the shortfall."""
+    refund: _builtins.str
+    """How a refund restores lots: `lot_exact`, last taken first, or `pro_rata`."""
+    grace_days: _builtins.int
+    """Days that refunded points get whose own have passed; 0 for none."""
+    pending_days: _builtins.int
+    """Days after which a pending earn is cancelled."""
+    member_daily_burns: _builtins.int
+    """Burns of a member a ledger day; this and the limits below are 0 where there is none."""
+    member_daily_points: _builtins.int
+    """Points a member may spend a ledger day."""
+    terminal_daily_burns: _builtins.int
+    """Burns at a till a ledger day."""
+    terminal_daily_points: _builtins.int
+    """Points spent at a till a ledger day."""
+    transfer_limit_points: _builtins.int
+    """Points of one transfer."""
+    transfer_daily_points: _builtins.int
+    """Points a member may transfer a ledger day."""
     @_builtins.property
     def ledger_time(self) -> _timestamp_pb2.Timestamp:
         """The time on the ledger clock."""
@@ -105,10 +138,21 @@ class GetLedgerResponse(_message.Message):
         late_limit_seconds: _builtins.int = ...,
         clock: Global___GetLedgerResponse.Clock.ValueType = ...,
         ledger_time: _timestamp_pb2.Timestamp | None = ...,
+        card_notice_seconds: _builtins.int = ...,
+        claw_back: _builtins.str = ...,
+        refund: _builtins.str = ...,
+        grace_days: _builtins.int = ...,
+        pending_days: _builtins.int = ...,
+        member_daily_burns: _builtins.int = ...,
+        member_daily_points: _builtins.int = ...,
+        terminal_daily_burns: _builtins.int = ...,
+        terminal_daily_points: _builtins.int = ...,
+        transfer_limit_points: _builtins.int = ...,
+        transfer_daily_points: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ledger_time", b"ledger_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "clock", b"clock", "currency_code", b"currency_code", "cut_off_seconds", b"cut_off_seconds", "late_limit_seconds", b"late_limit_seconds", "ledger_time", b"ledger_time", "minor_unit_digits", b"minor_unit_digits", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "card_notice_seconds", b"card_notice_seconds", "claw_back", b"claw_back", "clock", b"clock", "currency_code", b"currency_code", "cut_off_seconds", b"cut_off_seconds", "grace_days", b"grace_days", "late_limit_seconds", b"late_limit_seconds", "ledger_time", b"ledger_time", "member_daily_burns", b"member_daily_burns", "member_daily_points", b"member_daily_points", "minor_unit_digits", b"minor_unit_digits", "pending_days", b"pending_days", "refund", b"refund", "terminal_daily_burns", b"terminal_daily_burns", "terminal_daily_points", b"terminal_daily_points", "time_zone", b"time_zone", "transfer_daily_points", b"transfer_daily_points", "transfer_limit_points", b"transfer_limit_points"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -433,6 +477,90 @@ class ListBatchesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListBatchesResponse: _TypeAlias = ListBatchesResponse  # noqa: Y015
+
+@_typing.final
+class EntryCursor(_message.Message):
+    """A place in the ledger's order. Places compare by `batch_sequence`, then by `entry_index`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_SEQUENCE_FIELD_NUMBER: _builtins.int
+    ENTRY_INDEX_FIELD_NUMBER: _builtins.int
+    batch_sequence: _builtins.int
+    """The place of the batch in the chain, from 1; 0 is before every batch."""
+    entry_index: _builtins.int
+    """The place within the batch, from 0."""
+    def __init__(
+        self,
+        *,
+        batch_sequence: _builtins.int = ...,
+        entry_index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_sequence", b"batch_sequence", "entry_index", b"entry_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EntryCursor: _TypeAlias = EntryCursor  # noqa: Y015
+
+@_typing.final
+class WatchEntriesRequest(_message.Message):
+    """Asks for the stream of entries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def after(self) -> Global___EntryCursor:
+        """Optional. The first entry wanted is the next one after this place: the `cursor` of the last response that was
+        kept, or the (`batch_sequence`, `entry_index`) of any entry. Not set: from the first entry of the ledger.
+        """
+
+    def __init__(
+        self,
+        *,
+        after: Global___EntryCursor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchEntriesRequest: _TypeAlias = WatchEntriesRequest  # noqa: Y015
+
+@_typing.final
+class WatchEntriesResponse(_message.Message):
+    """The next entries. They and `cursor` are to be kept together, and before the next response is asked for: then
+    nothing is missed and nothing repeated, whichever side ends when.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[_entries_pb2.Entry]:
+        """Entries, oldest first, at most 200; none where only the cursor moves on, past entries that are not the caller's."""
+
+    @_builtins.property
+    def cursor(self) -> Global___EntryCursor:
+        """The place up to which, itself included, every entry for the caller has been streamed."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[_entries_pb2.Entry] | None = ...,
+        cursor: Global___EntryCursor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "entries", b"entries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchEntriesResponse: _TypeAlias = WatchEntriesResponse  # noqa: Y015
 
 @_typing.final
 class GetEntryRequest(_message.Message):

@@ -65,6 +65,11 @@ class JournalServiceStub:
                 request_serializer=tongdui_dot_exchange_dot_v1_dot_journal__service__pb2.GetEntryRequest.SerializeToString,
                 response_deserializer=tongdui_dot_exchange_dot_v1_dot_journal__service__pb2.GetEntryResponse.FromString,
                 _registered_method=True)
+        self.WatchEntries = channel.unary_stream(
+                '/tongdui.exchange.v1.JournalService/WatchEntries',
+                request_serializer=tongdui_dot_exchange_dot_v1_dot_journal__service__pb2.WatchEntriesRequest.SerializeToString,
+                response_deserializer=tongdui_dot_exchange_dot_v1_dot_journal__service__pb2.WatchEntriesResponse.FromString,
+                _registered_method=True)
 
 
 class JournalServiceServicer:
@@ -116,6 +121,17 @@ class JournalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchEntries(self, request, context):
+        """Streams entries in the ledger's order as they are posted, each once, from after a cursor on. A partner is
+        streamed the entries it posted; operators, finance and auditors all. The stream has no end of its own. It
+        breaks with `HUB_UNAVAILABLE` where the hub stops or its database is away, and with `SIGNATURE_INVALID` where
+        the key is revoked or past its time; a new call, at any hub of the ledger, goes on after the last cursor that
+        was kept. `CURSOR_AHEAD`, `HUB_BUSY` (a hub streams to a bounded number of calls, and to each key to 8).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JournalServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -148,6 +164,11 @@ def add_JournalServiceServicer_to_server(servicer, server):
                     servicer.GetEntry,
                     request_deserializer=tongdui_dot_exchange_dot_v1_dot_journal__service__pb2.GetEntryRequest.FromString,
                     response_serializer=tongdui_dot_exchange_dot_v1_dot_journal__service__pb2.GetEntryResponse.SerializeToString,
+            ),
+            'WatchEntries': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchEntries,
+                    request_deserializer=tongdui_dot_exchange_dot_v1_dot_journal__service__pb2.WatchEntriesRequest.FromString,
+                    response_serializer=tongdui_dot_exchange_dot_v1_dot_journal__service__pb2.WatchEntriesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -313,6 +334,33 @@ class JournalService:
             '/tongdui.exchange.v1.JournalService/GetEntry',
             tongdui_dot_exchange_dot_v1_dot_journal__service__pb2.GetEntryRequest.SerializeToString,
             tongdui_dot_exchange_dot_v1_dot_journal__service__pb2.GetEntryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tongdui.exchange.v1.JournalService/WatchEntries',
+            tongdui_dot_exchange_dot_v1_dot_journal__service__pb2.WatchEntriesRequest.SerializeToString,
+            tongdui_dot_exchange_dot_v1_dot_journal__service__pb2.WatchEntriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,6 +50,13 @@ class JournalServiceStub:
     """Lists batches of the chain in order. Operators, finance and auditors."""
     GetEntry: _grpc.UnaryUnaryMultiCallable[_journal_service_pb2.GetEntryRequest, _journal_service_pb2.GetEntryResponse]
     """Reads one entry. A partner reads the entries it posted; operators, finance and auditors read all."""
+    WatchEntries: _grpc.UnaryStreamMultiCallable[_journal_service_pb2.WatchEntriesRequest, _journal_service_pb2.WatchEntriesResponse]
+    """Streams entries in the ledger's order as they are posted, each once, from after a cursor on. A partner is
+    streamed the entries it posted; operators, finance and auditors all. The stream has no end of its own. It
+    breaks with `HUB_UNAVAILABLE` where the hub stops or its database is away, and with `SIGNATURE_INVALID` where
+    the key is revoked or past its time; a new call, at any hub of the ledger, goes on after the last cursor that
+    was kept. `CURSOR_AHEAD`, `HUB_BUSY` (a hub streams to a bounded number of calls, and to each key to 8).
+    """
 
 @_typing.type_check_only
 class JournalServiceAsyncStub(JournalServiceStub):
@@ -73,6 +80,13 @@ class JournalServiceAsyncStub(JournalServiceStub):
     """Lists batches of the chain in order. Operators, finance and auditors."""
     GetEntry: _aio.UnaryUnaryMultiCallable[_journal_service_pb2.GetEntryRequest, _journal_service_pb2.GetEntryResponse]  # type: ignore[assignment]
     """Reads one entry. A partner reads the entries it posted; operators, finance and auditors read all."""
+    WatchEntries: _aio.UnaryStreamMultiCallable[_journal_service_pb2.WatchEntriesRequest, _journal_service_pb2.WatchEntriesResponse]  # type: ignore[assignment]
+    """Streams entries in the ledger's order as they are posted, each once, from after a cursor on. A partner is
+    streamed the entries it posted; operators, finance and auditors all. The stream has no end of its own. It
+    breaks with `HUB_UNAVAILABLE` where the hub stops or its database is away, and with `SIGNATURE_INVALID` where
+    the key is revoked or past its time; a new call, at any hub of the ledger, goes on after the last cursor that
+    was kept. `CURSOR_AHEAD`, `HUB_BUSY` (a hub streams to a bounded number of calls, and to each key to 8).
+    """
 
 class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
     """The journal as auditors and settlement see it: the ledger clock, the chain of batches, the windows."""
@@ -129,5 +143,18 @@ class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_journal_service_pb2.GetEntryResponse, _abc.Awaitable[_journal_service_pb2.GetEntryResponse]]:
         """Reads one entry. A partner reads the entries it posted; operators, finance and auditors read all."""
+
+    @_abc_1.abstractmethod
+    def WatchEntries(
+        self,
+        request: _journal_service_pb2.WatchEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_journal_service_pb2.WatchEntriesResponse], _abc.AsyncIterator[_journal_service_pb2.WatchEntriesResponse]]:
+        """Streams entries in the ledger's order as they are posted, each once, from after a cursor on. A partner is
+        streamed the entries it posted; operators, finance and auditors all. The stream has no end of its own. It
+        breaks with `HUB_UNAVAILABLE` where the hub stops or its database is away, and with `SIGNATURE_INVALID` where
+        the key is revoked or past its time; a new call, at any hub of the ledger, goes on after the last cursor that
+        was kept. `CURSOR_AHEAD`, `HUB_BUSY` (a hub streams to a bounded number of calls, and to each key to 8).
+        """
 
 def add_JournalServiceServicer_to_server(servicer: JournalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -22,42 +22,73 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tongdui/exchange/v1/members_service.proto\x12\x13tongdui.exchange.v1\x1a\x17google/rpc/status.proto\"F\n\x07\x43onsent\x12\x1d\n\x15per_burn_limit_points\x18\x01 \x01(\x03\x12\x1c\n\x14per_day_limit_points\x18\x02 \x01(\x03\"m\n\x13\x45nrollMemberRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12-\n\x07\x63onsent\x18\x03 \x01(\x0b\x32\x1c.tongdui.exchange.v1.Consent\")\n\x14\x45nrollMemberResponse\x12\x11\n\tmember_id\x18\x01 \x01(\t\"W\n\x19\x42\x61tchEnrollMembersRequest\x12:\n\x08requests\x18\x01 \x03(\x0b\x32(.tongdui.exchange.v1.EnrollMemberRequest\"V\n\x1a\x42\x61tchEnrollMembersResponse\x12\x38\n\x07results\x18\x01 \x03(\x0b\x32\'.tongdui.exchange.v1.EnrollMemberResult\"\x80\x01\n\x12\x45nrollMemberResult\x12;\n\x06member\x18\x01 \x01(\x0b\x32).tongdui.exchange.v1.EnrollMemberResponseH\x00\x12#\n\x05\x65rror\x18\x0f \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"}\n\x10LinkAliasRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x11\n\tmember_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x03 \x01(\t\x12-\n\x07\x63onsent\x18\x04 \x01(\x0b\x32\x1c.tongdui.exchange.v1.Consent\"&\n\x11LinkAliasResponse\x12\x11\n\tmember_id\x18\x01 \x01(\t\"R\n\x17\x42\x61tchLinkAliasesRequest\x12\x37\n\x08requests\x18\x01 \x03(\x0b\x32%.tongdui.exchange.v1.LinkAliasRequest\"Q\n\x18\x42\x61tchLinkAliasesResponse\x12\x35\n\x07results\x18\x01 \x03(\x0b\x32$.tongdui.exchange.v1.LinkAliasResult\"x\n\x0fLinkAliasResult\x12\x36\n\x04link\x18\x01 \x01(\x0b\x32&.tongdui.exchange.v1.LinkAliasResponseH\x00\x12#\n\x05\x65rror\x18\x0f \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"}\n\x11SetConsentRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x11\n\tmember_id\x18\x02 \x01(\t\x12\x12\n\npartner_id\x18\x03 \x01(\t\x12-\n\x07\x63onsent\x18\x04 \x01(\x0b\x32\x1c.tongdui.exchange.v1.Consent\"C\n\x12SetConsentResponse\x12-\n\x07\x63onsent\x18\x01 \x01(\x0b\x32\x1c.tongdui.exchange.v1.Consent2\x98\x04\n\x0eMembersService\x12\x63\n\x0c\x45nrollMember\x12(.tongdui.exchange.v1.EnrollMemberRequest\x1a).tongdui.exchange.v1.EnrollMemberResponse\x12u\n\x12\x42\x61tchEnrollMembers\x12..tongdui.exchange.v1.BatchEnrollMembersRequest\x1a/.tongdui.exchange.v1.BatchEnrollMembersResponse\x12Z\n\tLinkAlias\x12%.tongdui.exchange.v1.LinkAliasRequest\x1a&.tongdui.exchange.v1.LinkAliasResponse\x12o\n\x10\x42\x61tchLinkAliases\x12,.tongdui.exchange.v1.BatchLinkAliasesRequest\x1a-.tongdui.exchange.v1.BatchLinkAliasesResponse\x12]\n\nSetConsent\x12&.tongdui.exchange.v1.SetConsentRequest\x1a\'.tongdui.exchange.v1.SetConsentResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tongdui/exchange/v1/members_service.proto\x12\x13tongdui.exchange.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"6\n\x07\x43ontact\x12\x0f\n\x05phone\x18\x01 \x01(\tH\x00\x12\x0f\n\x05\x65mail\x18\x02 \x01(\tH\x00\x42\t\n\x07\x63ontact\"o\n\x18StartContactProofRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12-\n\x07\x63ontact\x18\x02 \x01(\x0b\x32\x1c.tongdui.exchange.v1.Contact\x12\x10\n\x08\x61ttested\x18\x03 \x01(\x08\"^\n\x19StartContactProofResponse\x12\x10\n\x08proof_id\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\".\n\x0c\x43ontactProof\x12\x10\n\x08proof_id\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\"F\n\x07\x43onsent\x12\x1d\n\x15per_burn_limit_points\x18\x01 \x01(\x03\x12\x1c\n\x14per_day_limit_points\x18\x02 \x01(\x03\"\x9f\x01\n\x13\x45nrollMemberRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12-\n\x07\x63onsent\x18\x03 \x01(\x0b\x32\x1c.tongdui.exchange.v1.Consent\x12\x30\n\x05proof\x18\x04 \x01(\x0b\x32!.tongdui.exchange.v1.ContactProof\")\n\x14\x45nrollMemberResponse\x12\x11\n\tmember_id\x18\x01 \x01(\t\"W\n\x19\x42\x61tchEnrollMembersRequest\x12:\n\x08requests\x18\x01 \x03(\x0b\x32(.tongdui.exchange.v1.EnrollMemberRequest\"V\n\x1a\x42\x61tchEnrollMembersResponse\x12\x38\n\x07results\x18\x01 \x03(\x0b\x32\'.tongdui.exchange.v1.EnrollMemberResult\"\x80\x01\n\x12\x45nrollMemberResult\x12;\n\x06member\x18\x01 \x01(\x0b\x32).tongdui.exchange.v1.EnrollMemberResponseH\x00\x12#\n\x05\x65rror\x18\x0f \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\xaf\x01\n\x10LinkAliasRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x11\n\tmember_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x03 \x01(\t\x12-\n\x07\x63onsent\x18\x04 \x01(\x0b\x32\x1c.tongdui.exchange.v1.Consent\x12\x30\n\x05proof\x18\x05 \x01(\x0b\x32!.tongdui.exchange.v1.ContactProof\"&\n\x11LinkAliasResponse\x12\x11\n\tmember_id\x18\x01 \x01(\t\"R\n\x17\x42\x61tchLinkAliasesRequest\x12\x37\n\x08requests\x18\x01 \x03(\x0b\x32%.tongdui.exchange.v1.LinkAliasRequest\"Q\n\x18\x42\x61tchLinkAliasesResponse\x12\x35\n\x07results\x18\x01 \x03(\x0b\x32$.tongdui.exchange.v1.LinkAliasResult\"x\n\x0fLinkAliasResult\x12\x36\n\x04link\x18\x01 \x01(\x0b\x32&.tongdui.exchange.v1.LinkAliasResponseH\x00\x12#\n\x05\x65rror\x18\x0f \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"}\n\x11SetConsentRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x11\n\tmember_id\x18\x02 \x01(\t\x12\x12\n\npartner_id\x18\x03 \x01(\t\x12-\n\x07\x63onsent\x18\x04 \x01(\x0b\x32\x1c.tongdui.exchange.v1.Consent\"C\n\x12SetConsentResponse\x12-\n\x07\x63onsent\x18\x01 \x01(\x0b\x32\x1c.tongdui.exchange.v1.Consent\"O\n\x12UnlinkAliasRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x11\n\tmember_id\x18\x02 \x01(\t\x12\x12\n\npartner_id\x18\x03 \x01(\t\"(\n\x13UnlinkAliasResponse\x12\x11\n\tmember_id\x18\x01 \x01(\t\"i\n\x19ListConsentHistoryRequest\x12\x11\n\tmember_id\x18\x01 \x01(\t\x12\x12\n\npartner_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"j\n\x1aListConsentHistoryResponse\x12\x33\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\".tongdui.exchange.v1.ConsentChange\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa7\x01\n\rConsentChange\x12\x12\n\npartner_id\x18\x01 \x01(\t\x12-\n\x07\x63onsent\x18\x02 \x01(\x0b\x32\x1c.tongdui.exchange.v1.Consent\x12\x12\n\nchanged_by\x18\x03 \x01(\t\x12\x0e\n\x06holder\x18\x04 \x01(\t\x12/\n\x0b\x63hange_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"d\n\x13IssuePayCodeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x11\n\tmember_id\x18\x02 \x01(\t\x12\x12\n\nmax_points\x18\x03 \x01(\x03\x12\x12\n\npartner_id\x18\x04 \x01(\t\"\x96\x01\n\x14IssuePayCodeResponse\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07qr_text\x18\x02 \x01(\t\x12.\n\nissue_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"?\n\x16GetMemberExportRequest\x12\x11\n\tmember_id\x18\x01 \x01(\t\x12\x12\n\npage_token\x18\x02 \x01(\t\"@\n\x17GetMemberExportResponse\x12\x0c\n\x04json\x18\x01 \x01(\x0c\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\";\n\x12\x45raseMemberRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x11\n\tmember_id\x18\x02 \x01(\t\")\n\x13\x45raseMemberResponse\x12\x12\n\nmember_ids\x18\x01 \x03(\t2\x9a\t\n\x0eMembersService\x12r\n\x11StartContactProof\x12-.tongdui.exchange.v1.StartContactProofRequest\x1a..tongdui.exchange.v1.StartContactProofResponse\x12\x63\n\x0c\x45nrollMember\x12(.tongdui.exchange.v1.EnrollMemberRequest\x1a).tongdui.exchange.v1.EnrollMemberResponse\x12u\n\x12\x42\x61tchEnrollMembers\x12..tongdui.exchange.v1.BatchEnrollMembersRequest\x1a/.tongdui.exchange.v1.BatchEnrollMembersResponse\x12Z\n\tLinkAlias\x12%.tongdui.exchange.v1.LinkAliasRequest\x1a&.tongdui.exchange.v1.LinkAliasResponse\x12o\n\x10\x42\x61tchLinkAliases\x12,.tongdui.exchange.v1.BatchLinkAliasesRequest\x1a-.tongdui.exchange.v1.BatchLinkAliasesResponse\x12`\n\x0bUnlinkAlias\x12\'.tongdui.exchange.v1.UnlinkAliasRequest\x1a(.tongdui.exchange.v1.UnlinkAliasResponse\x12]\n\nSetConsent\x12&.tongdui.exchange.v1.SetConsentRequest\x1a\'.tongdui.exchange.v1.SetConsentResponse\x12u\n\x12ListConsentHistory\x12..tongdui.exchange.v1.ListConsentHistoryRequest\x1a/.tongdui.exchange.v1.ListConsentHistoryResponse\x12\x63\n\x0cIssuePayCode\x12(.tongdui.exchange.v1.IssuePayCodeRequest\x1a).tongdui.exchange.v1.IssuePayCodeResponse\x12l\n\x0fGetMemberExport\x12+.tongdui.exchange.v1.GetMemberExportRequest\x1a,.tongdui.exchange.v1.GetMemberExportResponse\x12`\n\x0b\x45raseMember\x12\'.tongdui.exchange.v1.EraseMemberRequest\x1a(.tongdui.exchange.v1.EraseMemberResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tongdui.exchange.v1.members_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CONSENT']._serialized_start=91
-  _globals['_CONSENT']._serialized_end=161
-  _globals['_ENROLLMEMBERREQUEST']._serialized_start=163
-  _globals['_ENROLLMEMBERREQUEST']._serialized_end=272
-  _globals['_ENROLLMEMBERRESPONSE']._serialized_start=274
-  _globals['_ENROLLMEMBERRESPONSE']._serialized_end=315
-  _globals['_BATCHENROLLMEMBERSREQUEST']._serialized_start=317
-  _globals['_BATCHENROLLMEMBERSREQUEST']._serialized_end=404
-  _globals['_BATCHENROLLMEMBERSRESPONSE']._serialized_start=406
-  _globals['_BATCHENROLLMEMBERSRESPONSE']._serialized_end=492
-  _globals['_ENROLLMEMBERRESULT']._serialized_start=495
-  _globals['_ENROLLMEMBERRESULT']._serialized_end=623
-  _globals['_LINKALIASREQUEST']._serialized_start=625
-  _globals['_LINKALIASREQUEST']._serialized_end=750
-  _globals['_LINKALIASRESPONSE']._serialized_start=752
-  _globals['_LINKALIASRESPONSE']._serialized_end=790
-  _globals['_BATCHLINKALIASESREQUEST']._serialized_start=792
-  _globals['_BATCHLINKALIASESREQUEST']._serialized_end=874
-  _globals['_BATCHLINKALIASESRESPONSE']._serialized_start=876
-  _globals['_BATCHLINKALIASESRESPONSE']._serialized_end=957
-  _globals['_LINKALIASRESULT']._serialized_start=959
-  _globals['_LINKALIASRESULT']._serialized_end=1079
-  _globals['_SETCONSENTREQUEST']._serialized_start=1081
-  _globals['_SETCONSENTREQUEST']._serialized_end=1206
-  _globals['_SETCONSENTRESPONSE']._serialized_start=1208
-  _globals['_SETCONSENTRESPONSE']._serialized_end=1275
-  _globals['_MEMBERSSERVICE']._serialized_start=1278
-  _globals['_MEMBERSSERVICE']._serialized_end=1814
+  _globals['_CONTACT']._serialized_start=124
+  _globals['_CONTACT']._serialized_end=178
+  _globals['_STARTCONTACTPROOFREQUEST']._serialized_start=180
+  _globals['_STARTCONTACTPROOFREQUEST']._serialized_end=291
+  _globals['_STARTCONTACTPROOFRESPONSE']._serialized_start=293
+  _globals['_STARTCONTACTPROOFRESPONSE']._serialized_end=387
+  _globals['_CONTACTPROOF']._serialized_start=389
+  _globals['_CONTACTPROOF']._serialized_end=435
+  _globals['_CONSENT']._serialized_start=437
+  _globals['_CONSENT']._serialized_end=507
+  _globals['_ENROLLMEMBERREQUEST']._serialized_start=510
+  _globals['_ENROLLMEMBERREQUEST']._serialized_end=669
+  _globals['_ENROLLMEMBERRESPONSE']._serialized_start=671
+  _globals['_ENROLLMEMBERRESPONSE']._serialized_end=712
+  _globals['_BATCHENROLLMEMBERSREQUEST']._serialized_start=714
+  _globals['_BATCHENROLLMEMBERSREQUEST']._serialized_end=801
+  _globals['_BATCHENROLLMEMBERSRESPONSE']._serialized_start=803
+  _globals['_BATCHENROLLMEMBERSRESPONSE']._serialized_end=889
+  _globals['_ENROLLMEMBERRESULT']._serialized_start=892
+  _globals['_ENROLLMEMBERRESULT']._serialized_end=1020
+  _globals['_LINKALIASREQUEST']._serialized_start=1023
+  _globals['_LINKALIASREQUEST']._serialized_end=1198
+  _globals['_LINKALIASRESPONSE']._serialized_start=1200
+  _globals['_LINKALIASRESPONSE']._serialized_end=1238
+  _globals['_BATCHLINKALIASESREQUEST']._serialized_start=1240
+  _globals['_BATCHLINKALIASESREQUEST']._serialized_end=1322
+  _globals['_BATCHLINKALIASESRESPONSE']._serialized_start=1324
+  _globals['_BATCHLINKALIASESRESPONSE']._serialized_end=1405
+  _globals['_LINKALIASRESULT']._serialized_start=1407
+  _globals['_LINKALIASRESULT']._serialized_end=1527
+  _globals['_SETCONSENTREQUEST']._serialized_start=1529
+  _globals['_SETCONSENTREQUEST']._serialized_end=1654
+  _globals['_SETCONSENTRESPONSE']._serialized_start=1656
+  _globals['_SETCONSENTRESPONSE']._serialized_end=1723
+  _globals['_UNLINKALIASREQUEST']._serialized_start=1725
+  _globals['_UNLINKALIASREQUEST']._serialized_end=1804
+  _globals['_UNLINKALIASRESPONSE']._serialized_start=1806
+  _globals['_UNLINKALIASRESPONSE']._serialized_end=1846
+  _globals['_LISTCONSENTHISTORYREQUEST']._serialized_start=1848
+  _globals['_LISTCONSENTHISTORYREQUEST']._serialized_end=1953
+  _globals['_LISTCONSENTHISTORYRESPONSE']._serialized_start=1955
+  _globals['_LISTCONSENTHISTORYRESPONSE']._serialized_end=2061
+  _globals['_CONSENTCHANGE']._serialized_start=2064
+  _globals['_CONSENTCHANGE']._serialized_end=2231
+  _globals['_ISSUEPAYCODEREQUEST']._serialized_start=2233
+  _globals['_ISSUEPAYCODEREQUEST']._serialized_end=2333
+  _globals['_ISSUEPAYCODERESPONSE']._serialized_start=2336
+  _globals['_ISSUEPAYCODERESPONSE']._serialized_end=2486
+  _globals['_GETMEMBEREXPORTREQUEST']._serialized_start=2488
+  _globals['_GETMEMBEREXPORTREQUEST']._serialized_end=2551
+  _globals['_GETMEMBEREXPORTRESPONSE']._serialized_start=2553
+  _globals['_GETMEMBEREXPORTRESPONSE']._serialized_end=2617
+  _globals['_ERASEMEMBERREQUEST']._serialized_start=2619
+  _globals['_ERASEMEMBERREQUEST']._serialized_end=2678
+  _globals['_ERASEMEMBERRESPONSE']._serialized_start=2680
+  _globals['_ERASEMEMBERRESPONSE']._serialized_end=2721
+  _globals['_MEMBERSSERVICE']._serialized_start=2724
+  _globals['_MEMBERSSERVICE']._serialized_end=3902
 # @@protoc_insertion_point(module_scope)

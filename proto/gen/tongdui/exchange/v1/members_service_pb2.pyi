@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.rpc import status_pb2 as _status_pb2
 import builtins as _builtins
@@ -18,6 +19,124 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+@_typing.final
+class Contact(_message.Message):
+    """A way to reach a customer. Exactly one is set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PHONE_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    phone: _builtins.str
+    """A phone number in E.164: `+`, country code and number, at most 15 digits. Spaces, hyphens, dots and
+    parentheses are dropped.
+    """
+    email: _builtins.str
+    """An e-mail address, at most 254 characters. It is compared in lower case."""
+    def __init__(
+        self,
+        *,
+        phone: _builtins.str = ...,
+        email: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contact", b"contact", "email", b"email", "phone", b"phone"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contact", b"contact", "email", b"email", "phone", b"phone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_contact: _TypeAlias = _typing.Literal["phone", "email"]  # noqa: Y015
+    _WhichOneofArgType_contact: _TypeAlias = _typing.Literal["contact", b"contact"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_contact) -> _WhichOneofReturnType_contact | None: ...
+
+Global___Contact: _TypeAlias = Contact  # noqa: Y015
+
+@_typing.final
+class StartContactProofRequest(_message.Message):
+    """Begins a proof."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CONTACT_FIELD_NUMBER: _builtins.int
+    ATTESTED_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Required. The caller's id of this decision, known for a day."""
+    attested: _builtins.bool
+    """Whether the caller attests that it verified the contact itself: then no code is sent. Needs a contract that
+    allows attestation.
+    """
+    @_builtins.property
+    def contact(self) -> Global___Contact:
+        """Required. The contact to prove."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        contact: Global___Contact | None = ...,
+        attested: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contact", b"contact"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attested", b"attested", "contact", b"contact", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartContactProofRequest: _TypeAlias = StartContactProofRequest  # noqa: Y015
+
+@_typing.final
+class StartContactProofResponse(_message.Message):
+    """A proof under way."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROOF_ID_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    proof_id: _builtins.str
+    """Names the proof; good for one enrolment or link of the caller's."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When code and proof end: 10 minutes after the start, by the wall clock."""
+
+    def __init__(
+        self,
+        *,
+        proof_id: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "proof_id", b"proof_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartContactProofResponse: _TypeAlias = StartContactProofResponse  # noqa: Y015
+
+@_typing.final
+class ContactProof(_message.Message):
+    """The proof of a contact. Five wrong codes spoil it (`CONTACT_PROOF_INVALID`)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROOF_ID_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    proof_id: _builtins.str
+    """Required. The proof that was started."""
+    code: _builtins.str
+    """The 6 digits that the contact was sent; empty where the caller attested."""
+    def __init__(
+        self,
+        *,
+        proof_id: _builtins.str = ...,
+        code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "proof_id", b"proof_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContactProof: _TypeAlias = ContactProof  # noqa: Y015
 
 @_typing.final
 class Consent(_message.Message):
@@ -56,6 +175,7 @@ class EnrollMemberRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     CUSTOMER_ID_FIELD_NUMBER: _builtins.int
     CONSENT_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Required. The caller's id of this decision."""
     customer_id: _builtins.str
@@ -66,16 +186,23 @@ class EnrollMemberRequest(_message.Message):
         attestation.
         """
 
+    @_builtins.property
+    def proof(self) -> Global___ContactProof:
+        """Optional. Proves a contact, by which the member is found where it is one already, and can be found by
+        other partners from now on. `ALIAS_TAKEN` where customer id and contact belong to two members.
+        """
+
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         customer_id: _builtins.str = ...,
         consent: Global___Consent | None = ...,
+        proof: Global___ContactProof | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["consent", b"consent"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["consent", b"consent", "proof", b"proof"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consent", b"consent", "customer_id", b"customer_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consent", b"consent", "customer_id", b"customer_id", "proof", b"proof", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -193,15 +320,24 @@ class LinkAliasRequest(_message.Message):
     MEMBER_ID_FIELD_NUMBER: _builtins.int
     CUSTOMER_ID_FIELD_NUMBER: _builtins.int
     CONSENT_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Required. The caller's id of this decision."""
     member_id: _builtins.str
-    """Required. The member."""
+    """The member. May be left empty where `proof` is set; where it is not, it must be the member whose contact was
+    proven (`MEMBER_UNKNOWN` otherwise).
+    """
     customer_id: _builtins.str
     """Required. The caller's own id of the customer, 1 to 64 printable characters."""
     @_builtins.property
     def consent(self) -> Global___Consent:
-        """Optional. Consent to burns at the caller, given by the member together with the link."""
+        """Optional. Consent to burns at the caller, given by the member together with the link. Needs a contract that
+        allows attestation.
+        """
+
+    @_builtins.property
+    def proof(self) -> Global___ContactProof:
+        """Proves the member's contact. Required from a partner whose contract does not allow attestation."""
 
     def __init__(
         self,
@@ -210,10 +346,11 @@ class LinkAliasRequest(_message.Message):
         member_id: _builtins.str = ...,
         customer_id: _builtins.str = ...,
         consent: Global___Consent | None = ...,
+        proof: Global___ContactProof | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["consent", b"consent"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["consent", b"consent", "proof", b"proof"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consent", b"consent", "customer_id", b"customer_id", "member_id", b"member_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consent", b"consent", "customer_id", b"customer_id", "member_id", b"member_id", "proof", b"proof", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -380,3 +517,335 @@ class SetConsentResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetConsentResponse: _TypeAlias = SetConsentResponse  # noqa: Y015
+
+@_typing.final
+class UnlinkAliasRequest(_message.Message):
+    """Undoes a link."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    PARTNER_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Required. The caller's id of this decision."""
+    member_id: _builtins.str
+    """Required. The member."""
+    partner_id: _builtins.str
+    """The partner. Required from an operator; a partner leaves it empty or names itself."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        member_id: _builtins.str = ...,
+        partner_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["member_id", b"member_id", "partner_id", b"partner_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnlinkAliasRequest: _TypeAlias = UnlinkAliasRequest  # noqa: Y015
+
+@_typing.final
+class UnlinkAliasResponse(_message.Message):
+    """The link is undone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    member_id: _builtins.str
+    """The member."""
+    def __init__(
+        self,
+        *,
+        member_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["member_id", b"member_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnlinkAliasResponse: _TypeAlias = UnlinkAliasResponse  # noqa: Y015
+
+@_typing.final
+class ListConsentHistoryRequest(_message.Message):
+    """Names the history to list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    PARTNER_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    member_id: _builtins.str
+    """Required. The member."""
+    partner_id: _builtins.str
+    """Optional. Only the consents at this partner. A partner leaves it empty or names itself."""
+    page_size: _builtins.int
+    """Optional. At most this many, 1 to 1,000; 100 when not set."""
+    page_token: _builtins.str
+    """Optional. `next_page_token` of the page before."""
+    def __init__(
+        self,
+        *,
+        member_id: _builtins.str = ...,
+        partner_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["member_id", b"member_id", "page_size", b"page_size", "page_token", b"page_token", "partner_id", b"partner_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListConsentHistoryRequest: _TypeAlias = ListConsentHistoryRequest  # noqa: Y015
+
+@_typing.final
+class ListConsentHistoryResponse(_message.Message):
+    """A page of changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Gives the next page; empty on the last one."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConsentChange]:
+        """The changes, newest first."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___ConsentChange] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListConsentHistoryResponse: _TypeAlias = ListConsentHistoryResponse  # noqa: Y015
+
+@_typing.final
+class ConsentChange(_message.Message):
+    """One change of a member's consent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTNER_ID_FIELD_NUMBER: _builtins.int
+    CONSENT_FIELD_NUMBER: _builtins.int
+    CHANGED_BY_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    CHANGE_TIME_FIELD_NUMBER: _builtins.int
+    partner_id: _builtins.str
+    """The partner the consent is for."""
+    changed_by: _builtins.str
+    """Who set them: a partner's id or `OPERATOR`."""
+    holder: _builtins.str
+    """The person of the operator whose key it was; empty for a partner."""
+    @_builtins.property
+    def consent(self) -> Global___Consent:
+        """The limits that were set; both 0 withdrew the consent."""
+
+    @_builtins.property
+    def change_time(self) -> _timestamp_pb2.Timestamp:
+        """When, by the wall clock."""
+
+    def __init__(
+        self,
+        *,
+        partner_id: _builtins.str = ...,
+        consent: Global___Consent | None = ...,
+        changed_by: _builtins.str = ...,
+        holder: _builtins.str = ...,
+        change_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time", "consent", b"consent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time", "changed_by", b"changed_by", "consent", b"consent", "holder", b"holder", "partner_id", b"partner_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConsentChange: _TypeAlias = ConsentChange  # noqa: Y015
+
+@_typing.final
+class IssuePayCodeRequest(_message.Message):
+    """Asks for a pay code."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    MAX_POINTS_FIELD_NUMBER: _builtins.int
+    PARTNER_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Required. The caller's id of this decision."""
+    member_id: _builtins.str
+    """Required. The member, whose wish this is."""
+    max_points: _builtins.int
+    """Required. Points that may be spent with it at most, 1 to 1,000,000,000."""
+    partner_id: _builtins.str
+    """Optional. The one partner at which it can be used; any when not set."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        member_id: _builtins.str = ...,
+        max_points: _builtins.int = ...,
+        partner_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_points", b"max_points", "member_id", b"member_id", "partner_id", b"partner_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IssuePayCodeRequest: _TypeAlias = IssuePayCodeRequest  # noqa: Y015
+
+@_typing.final
+class IssuePayCodeResponse(_message.Message):
+    """A pay code."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    QR_TEXT_FIELD_NUMBER: _builtins.int
+    ISSUE_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """20 digits. A secret until it is used."""
+    qr_text: _builtins.str
+    """What a QR code of it holds: `TONGDUI:` and the digits, all of which QR codes write compactly."""
+    @_builtins.property
+    def issue_time(self) -> _timestamp_pb2.Timestamp:
+        """From when it is good, by the wall clock."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when it is good: 60 seconds later."""
+
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        qr_text: _builtins.str = ...,
+        issue_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "issue_time", b"issue_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "expire_time", b"expire_time", "issue_time", b"issue_time", "qr_text", b"qr_text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IssuePayCodeResponse: _TypeAlias = IssuePayCodeResponse  # noqa: Y015
+
+@_typing.final
+class GetMemberExportRequest(_message.Message):
+    """Names the member to export."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    member_id: _builtins.str
+    """Required. The member."""
+    page_token: _builtins.str
+    """Optional. `next_page_token` of the page before."""
+    def __init__(
+        self,
+        *,
+        member_id: _builtins.str = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["member_id", b"member_id", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetMemberExportRequest: _TypeAlias = GetMemberExportRequest  # noqa: Y015
+
+@_typing.final
+class GetMemberExportResponse(_message.Message):
+    """What the hub holds of a member."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JSON_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    json: _builtins.bytes
+    """A JSON object in UTF-8. The first page has all but entries, and up to 1,000 of these, newest first; the others
+    have entries alone.
+    """
+    next_page_token: _builtins.str
+    """Gives the next page; empty on the last one."""
+    def __init__(
+        self,
+        *,
+        json: _builtins.bytes = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["json", b"json", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetMemberExportResponse: _TypeAlias = GetMemberExportResponse  # noqa: Y015
+
+@_typing.final
+class EraseMemberRequest(_message.Message):
+    """Erases a member."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Required. The caller's id of this decision."""
+    member_id: _builtins.str
+    """Required. The member; its account is closed."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        member_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["member_id", b"member_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseMemberRequest: _TypeAlias = EraseMemberRequest  # noqa: Y015
+
+@_typing.final
+class EraseMemberResponse(_message.Message):
+    """The member is erased. Erasing it again changes nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBER_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def member_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The member, and those that were merged into it."""
+
+    def __init__(
+        self,
+        *,
+        member_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["member_ids", b"member_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseMemberResponse: _TypeAlias = EraseMemberResponse  # noqa: Y015

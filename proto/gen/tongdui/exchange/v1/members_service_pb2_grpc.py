@@ -28,6 +28,9 @@ if _version_not_supported:
 class MembersServiceStub:
     """Enrols members and connects partners' customer ids to them. One partner never sees another's customer
     ids. Every write carries a `request_id` with the rules of `commands.proto`.
+
+    A customer id should not be a phone number or an e-mail: requests are kept as evidence, and what they hold
+    can't be erased. Contacts go through `StartContactProof`, of which no evidence is kept.
     """
 
     def __init__(self, channel):
@@ -36,6 +39,11 @@ class MembersServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.StartContactProof = channel.unary_unary(
+                '/tongdui.exchange.v1.MembersService/StartContactProof',
+                request_serializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.StartContactProofRequest.SerializeToString,
+                response_deserializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.StartContactProofResponse.FromString,
+                _registered_method=True)
         self.EnrollMember = channel.unary_unary(
                 '/tongdui.exchange.v1.MembersService/EnrollMember',
                 request_serializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.EnrollMemberRequest.SerializeToString,
@@ -56,21 +64,60 @@ class MembersServiceStub:
                 request_serializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.BatchLinkAliasesRequest.SerializeToString,
                 response_deserializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.BatchLinkAliasesResponse.FromString,
                 _registered_method=True)
+        self.UnlinkAlias = channel.unary_unary(
+                '/tongdui.exchange.v1.MembersService/UnlinkAlias',
+                request_serializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.UnlinkAliasRequest.SerializeToString,
+                response_deserializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.UnlinkAliasResponse.FromString,
+                _registered_method=True)
         self.SetConsent = channel.unary_unary(
                 '/tongdui.exchange.v1.MembersService/SetConsent',
                 request_serializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.SetConsentRequest.SerializeToString,
                 response_deserializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.SetConsentResponse.FromString,
+                _registered_method=True)
+        self.ListConsentHistory = channel.unary_unary(
+                '/tongdui.exchange.v1.MembersService/ListConsentHistory',
+                request_serializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.ListConsentHistoryRequest.SerializeToString,
+                response_deserializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.ListConsentHistoryResponse.FromString,
+                _registered_method=True)
+        self.IssuePayCode = channel.unary_unary(
+                '/tongdui.exchange.v1.MembersService/IssuePayCode',
+                request_serializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.IssuePayCodeRequest.SerializeToString,
+                response_deserializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.IssuePayCodeResponse.FromString,
+                _registered_method=True)
+        self.GetMemberExport = channel.unary_unary(
+                '/tongdui.exchange.v1.MembersService/GetMemberExport',
+                request_serializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.GetMemberExportRequest.SerializeToString,
+                response_deserializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.GetMemberExportResponse.FromString,
+                _registered_method=True)
+        self.EraseMember = channel.unary_unary(
+                '/tongdui.exchange.v1.MembersService/EraseMember',
+                request_serializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.EraseMemberRequest.SerializeToString,
+                response_deserializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.EraseMemberResponse.FromString,
                 _registered_method=True)
 
 
 class MembersServiceServicer:
     """Enrols members and connects partners' customer ids to them. One partner never sees another's customer
     ids. Every write carries a `request_id` with the rules of `commands.proto`.
+
+    A customer id should not be a phone number or an e-mail: requests are kept as evidence, and what they hold
+    can't be erased. Contacts go through `StartContactProof`, of which no evidence is kept.
     """
+
+    def StartContactProof(self, request, context):
+        """Begins to prove that a contact is a customer's: sends a one-time code to it, or takes the caller's word
+        where its contract allows attestation. The answer never says whether the contact is a member's. A repeat
+        within a day answers the same and sends nothing. `CODE_LIMIT_EXCEEDED` after 5 codes an hour to one contact
+        or 1,000 an hour for one partner.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def EnrollMember(self, request, context):
         """Creates a member and links the caller's customer id to it. Where the customer id is linked already,
-        the answer names the member it is linked to.
+        the answer names the member it is linked to. Where a proven contact is a member's already, the customer id
+        is linked to that member.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -84,8 +131,9 @@ class MembersServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def LinkAlias(self, request, context):
-        """Links the caller's customer id to a member that exists, on the caller's attestation that the person
-        asked for it. Needs a contract that allows attestation (`ATTESTATION_NOT_ALLOWED` otherwise).
+        """Links the caller's customer id to a member that exists: to the one whose contact was proven, or to the one
+        named, on the caller's attestation that the person asked for it. The latter needs a contract that allows
+        attestation (`ATTESTATION_NOT_ALLOWED` otherwise).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -93,6 +141,16 @@ class MembersServiceServicer:
 
     def BatchLinkAliases(self, request, context):
         """Links up to 1,000 customer ids in one transaction under one signature. The results are independent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnlinkAlias(self, request, context):
+        """Undoes the link of a member to a partner: the customer id is free again, the consent withdrawn, and the
+        partner can't read the member any more or begin anything for it (`MEMBER_UNKNOWN`). What was begun ends as
+        it would: confirmations, captures, claw backs and refunds go on under the member's id. By the partner
+        itself or an operator; it needs no proof, because it only takes authority away.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,9 +164,49 @@ class MembersServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListConsentHistory(self, request, context):
+        """Lists who set which limits when, newest first: a partner its own of a member linked to it, an operator or
+        auditor all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def IssuePayCode(self, request, context):
+        """Issues a pay code, which the member shows at a till: 20 digits, good for one accepted burn, transfer or
+        exchange out within 60 seconds of the wall clock. By an operator, or by a partner that the member is linked
+        to and whose contract allows attestation (the member's app is its). The code is stored as a hash alone; a
+        repeat of the request gives the same code, and does not make its life longer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetMemberExport(self, request, context):
+        """Gives all that the hub holds of a member, to an operator; to a partner that is linked to the member and may
+        attest, all of it that is the partner's: the contacts that it proved, its customer id, its consents, the
+        account, the entries that it posted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseMember(self, request, context):
+        """Destroys the contacts, customer ids and consents of a closed member and of those merged into it. The ledger
+        keeps what it needs under the opaque id. Raises `MEMBER_NOT_CLOSED` unless the account is closed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MembersServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'StartContactProof': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartContactProof,
+                    request_deserializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.StartContactProofRequest.FromString,
+                    response_serializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.StartContactProofResponse.SerializeToString,
+            ),
             'EnrollMember': grpc.unary_unary_rpc_method_handler(
                     servicer.EnrollMember,
                     request_deserializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.EnrollMemberRequest.FromString,
@@ -129,10 +227,35 @@ def add_MembersServiceServicer_to_server(servicer, server):
                     request_deserializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.BatchLinkAliasesRequest.FromString,
                     response_serializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.BatchLinkAliasesResponse.SerializeToString,
             ),
+            'UnlinkAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnlinkAlias,
+                    request_deserializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.UnlinkAliasRequest.FromString,
+                    response_serializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.UnlinkAliasResponse.SerializeToString,
+            ),
             'SetConsent': grpc.unary_unary_rpc_method_handler(
                     servicer.SetConsent,
                     request_deserializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.SetConsentRequest.FromString,
                     response_serializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.SetConsentResponse.SerializeToString,
+            ),
+            'ListConsentHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListConsentHistory,
+                    request_deserializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.ListConsentHistoryRequest.FromString,
+                    response_serializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.ListConsentHistoryResponse.SerializeToString,
+            ),
+            'IssuePayCode': grpc.unary_unary_rpc_method_handler(
+                    servicer.IssuePayCode,
+                    request_deserializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.IssuePayCodeRequest.FromString,
+                    response_serializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.IssuePayCodeResponse.SerializeToString,
+            ),
+            'GetMemberExport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMemberExport,
+                    request_deserializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.GetMemberExportRequest.FromString,
+                    response_serializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.GetMemberExportResponse.SerializeToString,
+            ),
+            'EraseMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseMember,
+                    request_deserializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.EraseMemberRequest.FromString,
+                    response_serializer=tongdui_dot_exchange_dot_v1_dot_members__service__pb2.EraseMemberResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -145,7 +268,37 @@ def add_MembersServiceServicer_to_server(servicer, server):
 class MembersService:
     """Enrols members and connects partners' customer ids to them. One partner never sees another's customer
     ids. Every write carries a `request_id` with the rules of `commands.proto`.
+
+    A customer id should not be a phone number or an e-mail: requests are kept as evidence, and what they hold
+    can't be erased. Contacts go through `StartContactProof`, of which no evidence is kept.
     """
+
+    @staticmethod
+    def StartContactProof(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tongdui.exchange.v1.MembersService/StartContactProof',
+            tongdui_dot_exchange_dot_v1_dot_members__service__pb2.StartContactProofRequest.SerializeToString,
+            tongdui_dot_exchange_dot_v1_dot_members__service__pb2.StartContactProofResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def EnrollMember(request,
@@ -256,6 +409,33 @@ class MembersService:
             _registered_method=True)
 
     @staticmethod
+    def UnlinkAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tongdui.exchange.v1.MembersService/UnlinkAlias',
+            tongdui_dot_exchange_dot_v1_dot_members__service__pb2.UnlinkAliasRequest.SerializeToString,
+            tongdui_dot_exchange_dot_v1_dot_members__service__pb2.UnlinkAliasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def SetConsent(request,
             target,
             options=(),
@@ -272,6 +452,114 @@ class MembersService:
             '/tongdui.exchange.v1.MembersService/SetConsent',
             tongdui_dot_exchange_dot_v1_dot_members__service__pb2.SetConsentRequest.SerializeToString,
             tongdui_dot_exchange_dot_v1_dot_members__service__pb2.SetConsentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListConsentHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tongdui.exchange.v1.MembersService/ListConsentHistory',
+            tongdui_dot_exchange_dot_v1_dot_members__service__pb2.ListConsentHistoryRequest.SerializeToString,
+            tongdui_dot_exchange_dot_v1_dot_members__service__pb2.ListConsentHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IssuePayCode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tongdui.exchange.v1.MembersService/IssuePayCode',
+            tongdui_dot_exchange_dot_v1_dot_members__service__pb2.IssuePayCodeRequest.SerializeToString,
+            tongdui_dot_exchange_dot_v1_dot_members__service__pb2.IssuePayCodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMemberExport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tongdui.exchange.v1.MembersService/GetMemberExport',
+            tongdui_dot_exchange_dot_v1_dot_members__service__pb2.GetMemberExportRequest.SerializeToString,
+            tongdui_dot_exchange_dot_v1_dot_members__service__pb2.GetMemberExportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tongdui.exchange.v1.MembersService/EraseMember',
+            tongdui_dot_exchange_dot_v1_dot_members__service__pb2.EraseMemberRequest.SerializeToString,
+            tongdui_dot_exchange_dot_v1_dot_members__service__pb2.EraseMemberResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -29,57 +29,144 @@ GRPC_VERSION: str
 class MembersServiceStub:
     """Enrols members and connects partners' customer ids to them. One partner never sees another's customer
     ids. Every write carries a `request_id` with the rules of `commands.proto`.
+
+    A customer id should not be a phone number or an e-mail: requests are kept as evidence, and what they hold
+    can't be erased. Contacts go through `StartContactProof`, of which no evidence is kept.
     """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> MembersServiceAsyncStub: ...
+    StartContactProof: _grpc.UnaryUnaryMultiCallable[_members_service_pb2.StartContactProofRequest, _members_service_pb2.StartContactProofResponse]
+    """Begins to prove that a contact is a customer's: sends a one-time code to it, or takes the caller's word
+    where its contract allows attestation. The answer never says whether the contact is a member's. A repeat
+    within a day answers the same and sends nothing. `CODE_LIMIT_EXCEEDED` after 5 codes an hour to one contact
+    or 1,000 an hour for one partner.
+    """
     EnrollMember: _grpc.UnaryUnaryMultiCallable[_members_service_pb2.EnrollMemberRequest, _members_service_pb2.EnrollMemberResponse]
     """Creates a member and links the caller's customer id to it. Where the customer id is linked already,
-    the answer names the member it is linked to.
+    the answer names the member it is linked to. Where a proven contact is a member's already, the customer id
+    is linked to that member.
     """
     BatchEnrollMembers: _grpc.UnaryUnaryMultiCallable[_members_service_pb2.BatchEnrollMembersRequest, _members_service_pb2.BatchEnrollMembersResponse]
     """Enrols up to 1,000 members in one transaction under one signature. The results are independent."""
     LinkAlias: _grpc.UnaryUnaryMultiCallable[_members_service_pb2.LinkAliasRequest, _members_service_pb2.LinkAliasResponse]
-    """Links the caller's customer id to a member that exists, on the caller's attestation that the person
-    asked for it. Needs a contract that allows attestation (`ATTESTATION_NOT_ALLOWED` otherwise).
+    """Links the caller's customer id to a member that exists: to the one whose contact was proven, or to the one
+    named, on the caller's attestation that the person asked for it. The latter needs a contract that allows
+    attestation (`ATTESTATION_NOT_ALLOWED` otherwise).
     """
     BatchLinkAliases: _grpc.UnaryUnaryMultiCallable[_members_service_pb2.BatchLinkAliasesRequest, _members_service_pb2.BatchLinkAliasesResponse]
     """Links up to 1,000 customer ids in one transaction under one signature. The results are independent."""
+    UnlinkAlias: _grpc.UnaryUnaryMultiCallable[_members_service_pb2.UnlinkAliasRequest, _members_service_pb2.UnlinkAliasResponse]
+    """Undoes the link of a member to a partner: the customer id is free again, the consent withdrawn, and the
+    partner can't read the member any more or begin anything for it (`MEMBER_UNKNOWN`). What was begun ends as
+    it would: confirmations, captures, claw backs and refunds go on under the member's id. By the partner
+    itself or an operator; it needs no proof, because it only takes authority away.
+    """
     SetConsent: _grpc.UnaryUnaryMultiCallable[_members_service_pb2.SetConsentRequest, _members_service_pb2.SetConsentResponse]
     """Sets or withdraws a member's consent to burns at a partner: by an operator on the member's instruction,
     or by the partner itself where its contract allows attestation.
+    """
+    ListConsentHistory: _grpc.UnaryUnaryMultiCallable[_members_service_pb2.ListConsentHistoryRequest, _members_service_pb2.ListConsentHistoryResponse]
+    """Lists who set which limits when, newest first: a partner its own of a member linked to it, an operator or
+    auditor all.
+    """
+    IssuePayCode: _grpc.UnaryUnaryMultiCallable[_members_service_pb2.IssuePayCodeRequest, _members_service_pb2.IssuePayCodeResponse]
+    """Issues a pay code, which the member shows at a till: 20 digits, good for one accepted burn, transfer or
+    exchange out within 60 seconds of the wall clock. By an operator, or by a partner that the member is linked
+    to and whose contract allows attestation (the member's app is its). The code is stored as a hash alone; a
+    repeat of the request gives the same code, and does not make its life longer.
+    """
+    GetMemberExport: _grpc.UnaryUnaryMultiCallable[_members_service_pb2.GetMemberExportRequest, _members_service_pb2.GetMemberExportResponse]
+    """Gives all that the hub holds of a member, to an operator; to a partner that is linked to the member and may
+    attest, all of it that is the partner's: the contacts that it proved, its customer id, its consents, the
+    account, the entries that it posted.
+    """
+    EraseMember: _grpc.UnaryUnaryMultiCallable[_members_service_pb2.EraseMemberRequest, _members_service_pb2.EraseMemberResponse]
+    """Destroys the contacts, customer ids and consents of a closed member and of those merged into it. The ledger
+    keeps what it needs under the opaque id. Raises `MEMBER_NOT_CLOSED` unless the account is closed.
     """
 
 @_typing.type_check_only
 class MembersServiceAsyncStub(MembersServiceStub):
     """Enrols members and connects partners' customer ids to them. One partner never sees another's customer
     ids. Every write carries a `request_id` with the rules of `commands.proto`.
+
+    A customer id should not be a phone number or an e-mail: requests are kept as evidence, and what they hold
+    can't be erased. Contacts go through `StartContactProof`, of which no evidence is kept.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    StartContactProof: _aio.UnaryUnaryMultiCallable[_members_service_pb2.StartContactProofRequest, _members_service_pb2.StartContactProofResponse]  # type: ignore[assignment]
+    """Begins to prove that a contact is a customer's: sends a one-time code to it, or takes the caller's word
+    where its contract allows attestation. The answer never says whether the contact is a member's. A repeat
+    within a day answers the same and sends nothing. `CODE_LIMIT_EXCEEDED` after 5 codes an hour to one contact
+    or 1,000 an hour for one partner.
+    """
     EnrollMember: _aio.UnaryUnaryMultiCallable[_members_service_pb2.EnrollMemberRequest, _members_service_pb2.EnrollMemberResponse]  # type: ignore[assignment]
     """Creates a member and links the caller's customer id to it. Where the customer id is linked already,
-    the answer names the member it is linked to.
+    the answer names the member it is linked to. Where a proven contact is a member's already, the customer id
+    is linked to that member.
     """
     BatchEnrollMembers: _aio.UnaryUnaryMultiCallable[_members_service_pb2.BatchEnrollMembersRequest, _members_service_pb2.BatchEnrollMembersResponse]  # type: ignore[assignment]
     """Enrols up to 1,000 members in one transaction under one signature. The results are independent."""
     LinkAlias: _aio.UnaryUnaryMultiCallable[_members_service_pb2.LinkAliasRequest, _members_service_pb2.LinkAliasResponse]  # type: ignore[assignment]
-    """Links the caller's customer id to a member that exists, on the caller's attestation that the person
-    asked for it. Needs a contract that allows attestation (`ATTESTATION_NOT_ALLOWED` otherwise).
+    """Links the caller's customer id to a member that exists: to the one whose contact was proven, or to the one
+    named, on the caller's attestation that the person asked for it. The latter needs a contract that allows
+    attestation (`ATTESTATION_NOT_ALLOWED` otherwise).
     """
     BatchLinkAliases: _aio.UnaryUnaryMultiCallable[_members_service_pb2.BatchLinkAliasesRequest, _members_service_pb2.BatchLinkAliasesResponse]  # type: ignore[assignment]
     """Links up to 1,000 customer ids in one transaction under one signature. The results are independent."""
+    UnlinkAlias: _aio.UnaryUnaryMultiCallable[_members_service_pb2.UnlinkAliasRequest, _members_service_pb2.UnlinkAliasResponse]  # type: ignore[assignment]
+    """Undoes the link of a member to a partner: the customer id is free again, the consent withdrawn, and the
+    partner can't read the member any more or begin anything for it (`MEMBER_UNKNOWN`). What was begun ends as
+    it would: confirmations, captures, claw backs and refunds go on under the member's id. By the partner
+    itself or an operator; it needs no proof, because it only takes authority away.
+    """
     SetConsent: _aio.UnaryUnaryMultiCallable[_members_service_pb2.SetConsentRequest, _members_service_pb2.SetConsentResponse]  # type: ignore[assignment]
     """Sets or withdraws a member's consent to burns at a partner: by an operator on the member's instruction,
     or by the partner itself where its contract allows attestation.
+    """
+    ListConsentHistory: _aio.UnaryUnaryMultiCallable[_members_service_pb2.ListConsentHistoryRequest, _members_service_pb2.ListConsentHistoryResponse]  # type: ignore[assignment]
+    """Lists who set which limits when, newest first: a partner its own of a member linked to it, an operator or
+    auditor all.
+    """
+    IssuePayCode: _aio.UnaryUnaryMultiCallable[_members_service_pb2.IssuePayCodeRequest, _members_service_pb2.IssuePayCodeResponse]  # type: ignore[assignment]
+    """Issues a pay code, which the member shows at a till: 20 digits, good for one accepted burn, transfer or
+    exchange out within 60 seconds of the wall clock. By an operator, or by a partner that the member is linked
+    to and whose contract allows attestation (the member's app is its). The code is stored as a hash alone; a
+    repeat of the request gives the same code, and does not make its life longer.
+    """
+    GetMemberExport: _aio.UnaryUnaryMultiCallable[_members_service_pb2.GetMemberExportRequest, _members_service_pb2.GetMemberExportResponse]  # type: ignore[assignment]
+    """Gives all that the hub holds of a member, to an operator; to a partner that is linked to the member and may
+    attest, all of it that is the partner's: the contacts that it proved, its customer id, its consents, the
+    account, the entries that it posted.
+    """
+    EraseMember: _aio.UnaryUnaryMultiCallable[_members_service_pb2.EraseMemberRequest, _members_service_pb2.EraseMemberResponse]  # type: ignore[assignment]
+    """Destroys the contacts, customer ids and consents of a closed member and of those merged into it. The ledger
+    keeps what it needs under the opaque id. Raises `MEMBER_NOT_CLOSED` unless the account is closed.
     """
 
 class MembersServiceServicer(metaclass=_abc_1.ABCMeta):
     """Enrols members and connects partners' customer ids to them. One partner never sees another's customer
     ids. Every write carries a `request_id` with the rules of `commands.proto`.
+
+    A customer id should not be a phone number or an e-mail: requests are kept as evidence, and what they hold
+    can't be erased. Contacts go through `StartContactProof`, of which no evidence is kept.
     """
+
+    @_abc_1.abstractmethod
+    def StartContactProof(
+        self,
+        request: _members_service_pb2.StartContactProofRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_members_service_pb2.StartContactProofResponse, _abc.Awaitable[_members_service_pb2.StartContactProofResponse]]:
+        """Begins to prove that a contact is a customer's: sends a one-time code to it, or takes the caller's word
+        where its contract allows attestation. The answer never says whether the contact is a member's. A repeat
+        within a day answers the same and sends nothing. `CODE_LIMIT_EXCEEDED` after 5 codes an hour to one contact
+        or 1,000 an hour for one partner.
+        """
 
     @_abc_1.abstractmethod
     def EnrollMember(
@@ -88,7 +175,8 @@ class MembersServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_members_service_pb2.EnrollMemberResponse, _abc.Awaitable[_members_service_pb2.EnrollMemberResponse]]:
         """Creates a member and links the caller's customer id to it. Where the customer id is linked already,
-        the answer names the member it is linked to.
+        the answer names the member it is linked to. Where a proven contact is a member's already, the customer id
+        is linked to that member.
         """
 
     @_abc_1.abstractmethod
@@ -105,8 +193,9 @@ class MembersServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _members_service_pb2.LinkAliasRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_members_service_pb2.LinkAliasResponse, _abc.Awaitable[_members_service_pb2.LinkAliasResponse]]:
-        """Links the caller's customer id to a member that exists, on the caller's attestation that the person
-        asked for it. Needs a contract that allows attestation (`ATTESTATION_NOT_ALLOWED` otherwise).
+        """Links the caller's customer id to a member that exists: to the one whose contact was proven, or to the one
+        named, on the caller's attestation that the person asked for it. The latter needs a contract that allows
+        attestation (`ATTESTATION_NOT_ALLOWED` otherwise).
         """
 
     @_abc_1.abstractmethod
@@ -118,6 +207,18 @@ class MembersServiceServicer(metaclass=_abc_1.ABCMeta):
         """Links up to 1,000 customer ids in one transaction under one signature. The results are independent."""
 
     @_abc_1.abstractmethod
+    def UnlinkAlias(
+        self,
+        request: _members_service_pb2.UnlinkAliasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_members_service_pb2.UnlinkAliasResponse, _abc.Awaitable[_members_service_pb2.UnlinkAliasResponse]]:
+        """Undoes the link of a member to a partner: the customer id is free again, the consent withdrawn, and the
+        partner can't read the member any more or begin anything for it (`MEMBER_UNKNOWN`). What was begun ends as
+        it would: confirmations, captures, claw backs and refunds go on under the member's id. By the partner
+        itself or an operator; it needs no proof, because it only takes authority away.
+        """
+
+    @_abc_1.abstractmethod
     def SetConsent(
         self,
         request: _members_service_pb2.SetConsentRequest,
@@ -125,6 +226,49 @@ class MembersServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_members_service_pb2.SetConsentResponse, _abc.Awaitable[_members_service_pb2.SetConsentResponse]]:
         """Sets or withdraws a member's consent to burns at a partner: by an operator on the member's instruction,
         or by the partner itself where its contract allows attestation.
+        """
+
+    @_abc_1.abstractmethod
+    def ListConsentHistory(
+        self,
+        request: _members_service_pb2.ListConsentHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_members_service_pb2.ListConsentHistoryResponse, _abc.Awaitable[_members_service_pb2.ListConsentHistoryResponse]]:
+        """Lists who set which limits when, newest first: a partner its own of a member linked to it, an operator or
+        auditor all.
+        """
+
+    @_abc_1.abstractmethod
+    def IssuePayCode(
+        self,
+        request: _members_service_pb2.IssuePayCodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_members_service_pb2.IssuePayCodeResponse, _abc.Awaitable[_members_service_pb2.IssuePayCodeResponse]]:
+        """Issues a pay code, which the member shows at a till: 20 digits, good for one accepted burn, transfer or
+        exchange out within 60 seconds of the wall clock. By an operator, or by a partner that the member is linked
+        to and whose contract allows attestation (the member's app is its). The code is stored as a hash alone; a
+        repeat of the request gives the same code, and does not make its life longer.
+        """
+
+    @_abc_1.abstractmethod
+    def GetMemberExport(
+        self,
+        request: _members_service_pb2.GetMemberExportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_members_service_pb2.GetMemberExportResponse, _abc.Awaitable[_members_service_pb2.GetMemberExportResponse]]:
+        """Gives all that the hub holds of a member, to an operator; to a partner that is linked to the member and may
+        attest, all of it that is the partner's: the contacts that it proved, its customer id, its consents, the
+        account, the entries that it posted.
+        """
+
+    @_abc_1.abstractmethod
+    def EraseMember(
+        self,
+        request: _members_service_pb2.EraseMemberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_members_service_pb2.EraseMemberResponse, _abc.Awaitable[_members_service_pb2.EraseMemberResponse]]:
+        """Destroys the contacts, customer ids and consents of a closed member and of those merged into it. The ledger
+        keeps what it needs under the opaque id. Raises `MEMBER_NOT_CLOSED` unless the account is closed.
         """
 
 def add_MembersServiceServicer_to_server(servicer: MembersServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -28,27 +28,37 @@ from tongdui.exchange.v1 import commands_pb2 as tongdui_dot_exchange_dot_v1_dot_
 from tongdui.exchange.v1 import entries_pb2 as tongdui_dot_exchange_dot_v1_dot_entries__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tongdui/exchange/v1/points_service.proto\x12\x13tongdui.exchange.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\x1a\"tongdui/exchange/v1/commands.proto\x1a!tongdui/exchange/v1/entries.proto\"B\n\x10PostBatchRequest\x12.\n\x08\x63ommands\x18\x01 \x03(\x0b\x32\x1c.tongdui.exchange.v1.Command\"H\n\x11PostBatchResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\".tongdui.exchange.v1.CommandResult\"%\n\x10GetWalletRequest\x12\x11\n\tmember_id\x18\x01 \x01(\t\"\xe2\x01\n\x11GetWalletResponse\x12\x11\n\tmember_id\x18\x01 \x01(\t\x12\x18\n\x10\x61vailable_points\x18\x02 \x01(\x03\x12\x16\n\x0epending_points\x18\x03 \x01(\x03\x12\x13\n\x0bheld_points\x18\x04 \x01(\x03\x12\x16\n\x0e\x64\x65\x66icit_points\x18\x05 \x01(\x03\x12,\n\x04lots\x18\x06 \x03(\x0b\x32\x1e.tongdui.exchange.v1.WalletLot\x12-\n\tread_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9c\x01\n\tWalletLot\x12\x14\n\x0clot_sequence\x18\x01 \x01(\x05\x12\x11\n\tissuer_id\x18\x02 \x01(\t\x12\x14\n\x0crate_version\x18\x03 \x01(\x05\x12&\n\x0b\x65xpiry_date\x18\x04 \x01(\x0b\x32\x11.google.type.Date\x12\x13\n\x0bopen_points\x18\x05 \x01(\x03\x12\x13\n\x0bheld_points\x18\x06 \x01(\x03\"N\n\x12ListEntriesRequest\x12\x11\n\tmember_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"[\n\x13ListEntriesResponse\x12+\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1a.tongdui.exchange.v1.Entry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xc3\x03\n\rPointsService\x12K\n\x04\x45\x61rn\x12 .tongdui.exchange.v1.EarnRequest\x1a!.tongdui.exchange.v1.EarnResponse\x12K\n\x04\x42urn\x12 .tongdui.exchange.v1.BurnRequest\x1a!.tongdui.exchange.v1.BurnResponse\x12Z\n\tPostBatch\x12%.tongdui.exchange.v1.PostBatchRequest\x1a&.tongdui.exchange.v1.PostBatchResponse\x12Z\n\tGetWallet\x12%.tongdui.exchange.v1.GetWalletRequest\x1a&.tongdui.exchange.v1.GetWalletResponse\x12`\n\x0bListEntries\x12\'.tongdui.exchange.v1.ListEntriesRequest\x1a(.tongdui.exchange.v1.ListEntriesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tongdui/exchange/v1/points_service.proto\x12\x13tongdui.exchange.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\x1a\"tongdui/exchange/v1/commands.proto\x1a!tongdui/exchange/v1/entries.proto\"\xda\x01\n\x0cQuoteRequest\x12\x11\n\tmember_id\x18\x01 \x01(\t\x12\x15\n\x0b\x65\x61rn_points\x18\x02 \x01(\x03H\x00\x12\x1a\n\x10\x65\x61rn_spend_minor\x18\x03 \x01(\x03H\x00\x12\x1c\n\x12\x65\x61rn_native_points\x18\x04 \x01(\x03H\x00\x12\x15\n\x0b\x62urn_points\x18\x05 \x01(\x03H\x00\x12#\n\x19\x65xchange_in_native_points\x18\x06 \x01(\x03H\x00\x12\x1d\n\x13\x65xchange_out_points\x18\x07 \x01(\x03H\x00\x42\x0b\n\toperation\"\xba\x01\n\rQuoteResponse\x12\r\n\x05quote\x18\x01 \x01(\x0c\x12\x0e\n\x06points\x18\x02 \x01(\x03\x12\x14\n\x0cvalue_micros\x18\x03 \x01(\x03\x12\x16\n\x0emaximum_points\x18\x04 \x01(\x03\x12\x14\n\x0crate_version\x18\x05 \x01(\x05\x12\x15\n\rnative_points\x18\x06 \x01(\x03\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"B\n\x10PostBatchRequest\x12.\n\x08\x63ommands\x18\x01 \x03(\x0b\x32\x1c.tongdui.exchange.v1.Command\"H\n\x11PostBatchResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\".tongdui.exchange.v1.CommandResult\"%\n\x10GetWalletRequest\x12\x11\n\tmember_id\x18\x01 \x01(\t\"\xc0\x04\n\x11GetWalletResponse\x12\x11\n\tmember_id\x18\x01 \x01(\t\x12\x18\n\x10\x61vailable_points\x18\x02 \x01(\x03\x12\x16\n\x0epending_points\x18\x03 \x01(\x03\x12\x13\n\x0bheld_points\x18\x04 \x01(\x03\x12\x16\n\x0e\x64\x65\x66icit_points\x18\x05 \x01(\x03\x12,\n\x04lots\x18\x06 \x03(\x0b\x32\x1e.tongdui.exchange.v1.WalletLot\x12-\n\tread_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\x05state\x18\x08 \x01(\x0e\x32,.tongdui.exchange.v1.GetWalletResponse.State\x12\x1a\n\x12survivor_member_id\x18\t \x01(\t\x12\x19\n\x0cvalue_micros\x18\n \x01(\x03H\x00\x88\x01\x01\x12\x31\n\x08\x64\x65\x66icits\x18\x0b \x03(\x0b\x32\x1f.tongdui.exchange.v1.OwedPoints\x12<\n\x0f\x65xpiry_forecast\x18\x0c \x03(\x0b\x32#.tongdui.exchange.v1.ExpiringPoints\"f\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_ACTIVE\x10\x01\x12\x10\n\x0cSTATE_FROZEN\x10\x02\x12\x10\n\x0cSTATE_CLOSED\x10\x03\x12\x10\n\x0cSTATE_MERGED\x10\x04\x42\x0f\n\r_value_micros\"/\n\nOwedPoints\x12\x11\n\tissuer_id\x18\x01 \x01(\t\x12\x0e\n\x06points\x18\x02 \x01(\x03\"H\n\x0e\x45xpiringPoints\x12&\n\x0b\x65xpiry_date\x18\x01 \x01(\x0b\x32\x11.google.type.Date\x12\x0e\n\x06points\x18\x02 \x01(\x03\"\x9c\x01\n\tWalletLot\x12\x14\n\x0clot_sequence\x18\x01 \x01(\x05\x12\x11\n\tissuer_id\x18\x02 \x01(\t\x12\x14\n\x0crate_version\x18\x03 \x01(\x05\x12&\n\x0b\x65xpiry_date\x18\x04 \x01(\x0b\x32\x11.google.type.Date\x12\x13\n\x0bopen_points\x18\x05 \x01(\x03\x12\x13\n\x0bheld_points\x18\x06 \x01(\x03\"N\n\x12ListEntriesRequest\x12\x11\n\tmember_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"[\n\x13ListEntriesResponse\x12+\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1a.tongdui.exchange.v1.Entry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x9f\x0e\n\rPointsService\x12N\n\x05Quote\x12!.tongdui.exchange.v1.QuoteRequest\x1a\".tongdui.exchange.v1.QuoteResponse\x12K\n\x04\x45\x61rn\x12 .tongdui.exchange.v1.EarnRequest\x1a!.tongdui.exchange.v1.EarnResponse\x12`\n\x0b\x43onfirmEarn\x12\'.tongdui.exchange.v1.ConfirmEarnRequest\x1a(.tongdui.exchange.v1.ConfirmEarnResponse\x12]\n\nCancelEarn\x12&.tongdui.exchange.v1.CancelEarnRequest\x1a\'.tongdui.exchange.v1.CancelEarnResponse\x12\x63\n\x0c\x43lawBackEarn\x12(.tongdui.exchange.v1.ClawBackEarnRequest\x1a).tongdui.exchange.v1.ClawBackEarnResponse\x12\x66\n\rAuthorizeBurn\x12).tongdui.exchange.v1.AuthorizeBurnRequest\x1a*.tongdui.exchange.v1.AuthorizeBurnResponse\x12]\n\nExtendHold\x12&.tongdui.exchange.v1.ExtendHoldRequest\x1a\'.tongdui.exchange.v1.ExtendHoldResponse\x12`\n\x0b\x43\x61ptureBurn\x12\'.tongdui.exchange.v1.CaptureBurnRequest\x1a(.tongdui.exchange.v1.CaptureBurnResponse\x12W\n\x08VoidBurn\x12$.tongdui.exchange.v1.VoidBurnRequest\x1a%.tongdui.exchange.v1.VoidBurnResponse\x12K\n\x04\x42urn\x12 .tongdui.exchange.v1.BurnRequest\x1a!.tongdui.exchange.v1.BurnResponse\x12]\n\nRefundBurn\x12&.tongdui.exchange.v1.RefundBurnRequest\x1a\'.tongdui.exchange.v1.RefundBurnResponse\x12]\n\nExchangeIn\x12&.tongdui.exchange.v1.ExchangeInRequest\x1a\'.tongdui.exchange.v1.ExchangeInResponse\x12`\n\x0b\x45xchangeOut\x12\'.tongdui.exchange.v1.ExchangeOutRequest\x1a(.tongdui.exchange.v1.ExchangeOutResponse\x12u\n\x12\x43onfirmExchangeOut\x12..tongdui.exchange.v1.ConfirmExchangeOutRequest\x1a/.tongdui.exchange.v1.ConfirmExchangeOutResponse\x12r\n\x11RefuseExchangeOut\x12-.tongdui.exchange.v1.RefuseExchangeOutRequest\x1a..tongdui.exchange.v1.RefuseExchangeOutResponse\x12W\n\x08Transfer\x12$.tongdui.exchange.v1.TransferRequest\x1a%.tongdui.exchange.v1.TransferResponse\x12Z\n\tPostBatch\x12%.tongdui.exchange.v1.PostBatchRequest\x1a&.tongdui.exchange.v1.PostBatchResponse\x12Z\n\tGetWallet\x12%.tongdui.exchange.v1.GetWalletRequest\x1a&.tongdui.exchange.v1.GetWalletResponse\x12`\n\x0bListEntries\x12\'.tongdui.exchange.v1.ListEntriesRequest\x1a(.tongdui.exchange.v1.ListEntriesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tongdui.exchange.v1.points_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_POSTBATCHREQUEST']._serialized_start=193
-  _globals['_POSTBATCHREQUEST']._serialized_end=259
-  _globals['_POSTBATCHRESPONSE']._serialized_start=261
-  _globals['_POSTBATCHRESPONSE']._serialized_end=333
-  _globals['_GETWALLETREQUEST']._serialized_start=335
-  _globals['_GETWALLETREQUEST']._serialized_end=372
-  _globals['_GETWALLETRESPONSE']._serialized_start=375
-  _globals['_GETWALLETRESPONSE']._serialized_end=601
-  _globals['_WALLETLOT']._serialized_start=604
-  _globals['_WALLETLOT']._serialized_end=760
-  _globals['_LISTENTRIESREQUEST']._serialized_start=762
-  _globals['_LISTENTRIESREQUEST']._serialized_end=840
-  _globals['_LISTENTRIESRESPONSE']._serialized_start=842
-  _globals['_LISTENTRIESRESPONSE']._serialized_end=933
-  _globals['_POINTSSERVICE']._serialized_start=936
-  _globals['_POINTSSERVICE']._serialized_end=1387
+  _globals['_QUOTEREQUEST']._serialized_start=194
+  _globals['_QUOTEREQUEST']._serialized_end=412
+  _globals['_QUOTERESPONSE']._serialized_start=415
+  _globals['_QUOTERESPONSE']._serialized_end=601
+  _globals['_POSTBATCHREQUEST']._serialized_start=603
+  _globals['_POSTBATCHREQUEST']._serialized_end=669
+  _globals['_POSTBATCHRESPONSE']._serialized_start=671
+  _globals['_POSTBATCHRESPONSE']._serialized_end=743
+  _globals['_GETWALLETREQUEST']._serialized_start=745
+  _globals['_GETWALLETREQUEST']._serialized_end=782
+  _globals['_GETWALLETRESPONSE']._serialized_start=785
+  _globals['_GETWALLETRESPONSE']._serialized_end=1361
+  _globals['_GETWALLETRESPONSE_STATE']._serialized_start=1242
+  _globals['_GETWALLETRESPONSE_STATE']._serialized_end=1344
+  _globals['_OWEDPOINTS']._serialized_start=1363
+  _globals['_OWEDPOINTS']._serialized_end=1410
+  _globals['_EXPIRINGPOINTS']._serialized_start=1412
+  _globals['_EXPIRINGPOINTS']._serialized_end=1484
+  _globals['_WALLETLOT']._serialized_start=1487
+  _globals['_WALLETLOT']._serialized_end=1643
+  _globals['_LISTENTRIESREQUEST']._serialized_start=1645
+  _globals['_LISTENTRIESREQUEST']._serialized_end=1723
+  _globals['_LISTENTRIESRESPONSE']._serialized_start=1725
+  _globals['_LISTENTRIESRESPONSE']._serialized_end=1816
+  _globals['_POINTSSERVICE']._serialized_start=1819
+  _globals['_POINTSSERVICE']._serialized_end=3642
 # @@protoc_insertion_point(module_scope)

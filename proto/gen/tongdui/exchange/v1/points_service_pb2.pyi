@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.type import date_pb2 as _date_pb2
 from tongdui.exchange.v1 import commands_pb2 as _commands_pb2
 from tongdui.exchange.v1 import entries_pb2 as _entries_pb2
@@ -21,6 +22,104 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+@_typing.final
+class QuoteRequest(_message.Message):
+    """Asks for a price. Exactly the same fields must stand in the command that carries the quote."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    EARN_POINTS_FIELD_NUMBER: _builtins.int
+    EARN_SPEND_MINOR_FIELD_NUMBER: _builtins.int
+    EARN_NATIVE_POINTS_FIELD_NUMBER: _builtins.int
+    BURN_POINTS_FIELD_NUMBER: _builtins.int
+    EXCHANGE_IN_NATIVE_POINTS_FIELD_NUMBER: _builtins.int
+    EXCHANGE_OUT_POINTS_FIELD_NUMBER: _builtins.int
+    member_id: _builtins.str
+    """Required. The member. Must be linked to the caller."""
+    earn_points: _builtins.int
+    """An earn by points, 1 to 1,000,000,000."""
+    earn_spend_minor: _builtins.int
+    """An earn by eligible spend, in minor units."""
+    earn_native_points: _builtins.int
+    """An earn by native points."""
+    burn_points: _builtins.int
+    """A burn or an authorisation of so many points."""
+    exchange_in_native_points: _builtins.int
+    """An exchange of so many native points into points."""
+    exchange_out_points: _builtins.int
+    """An exchange of so many points into native points."""
+    def __init__(
+        self,
+        *,
+        member_id: _builtins.str = ...,
+        earn_points: _builtins.int = ...,
+        earn_spend_minor: _builtins.int = ...,
+        earn_native_points: _builtins.int = ...,
+        burn_points: _builtins.int = ...,
+        exchange_in_native_points: _builtins.int = ...,
+        exchange_out_points: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["burn_points", b"burn_points", "earn_native_points", b"earn_native_points", "earn_points", b"earn_points", "earn_spend_minor", b"earn_spend_minor", "exchange_in_native_points", b"exchange_in_native_points", "exchange_out_points", b"exchange_out_points", "operation", b"operation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["burn_points", b"burn_points", "earn_native_points", b"earn_native_points", "earn_points", b"earn_points", "earn_spend_minor", b"earn_spend_minor", "exchange_in_native_points", b"exchange_in_native_points", "exchange_out_points", b"exchange_out_points", "member_id", b"member_id", "operation", b"operation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["earn_points", "earn_spend_minor", "earn_native_points", "burn_points", "exchange_in_native_points", "exchange_out_points"]  # noqa: Y015
+    _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
+
+Global___QuoteRequest: _TypeAlias = QuoteRequest  # noqa: Y015
+
+@_typing.final
+class QuoteResponse(_message.Message):
+    """A price, valid until `expire_time` on the wall clock."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUOTE_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    VALUE_MICROS_FIELD_NUMBER: _builtins.int
+    MAXIMUM_POINTS_FIELD_NUMBER: _builtins.int
+    RATE_VERSION_FIELD_NUMBER: _builtins.int
+    NATIVE_POINTS_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    quote: _builtins.bytes
+    """The quote for the command's `quote` field: opaque, signed by the hub, bound to member, caller and operation."""
+    points: _builtins.int
+    """Points that would be earned, credited, burned or held."""
+    value_micros: _builtins.int
+    """What those points are worth at the caller's checkout, in micros."""
+    maximum_points: _builtins.int
+    """The most points the member could spend at the caller now on its consent: what is available, within the limits.
+    With a pay code it may be all that is available, up to the code's own maximum.
+    """
+    rate_version: _builtins.int
+    """The version of the caller's rate card that prices it."""
+    native_points: _builtins.int
+    """Native points that would be taken or credited."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the quote ends, on the wall clock."""
+
+    def __init__(
+        self,
+        *,
+        quote: _builtins.bytes = ...,
+        points: _builtins.int = ...,
+        value_micros: _builtins.int = ...,
+        maximum_points: _builtins.int = ...,
+        rate_version: _builtins.int = ...,
+        native_points: _builtins.int = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "maximum_points", b"maximum_points", "native_points", b"native_points", "points", b"points", "quote", b"quote", "rate_version", b"rate_version", "value_micros", b"value_micros"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuoteResponse: _TypeAlias = QuoteResponse  # noqa: Y015
 
 @_typing.final
 class PostBatchRequest(_message.Message):
@@ -98,6 +197,37 @@ class GetWalletResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[GetWalletResponse._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: GetWalletResponse._State.ValueType  # 0
+        """Never sent."""
+        STATE_ACTIVE: GetWalletResponse._State.ValueType  # 1
+        """Everything."""
+        STATE_FROZEN: GetWalletResponse._State.ValueType  # 2
+        """It earns and spends nothing until it is unfrozen."""
+        STATE_CLOSED: GetWalletResponse._State.ValueType  # 3
+        """It is closed for good."""
+        STATE_MERGED: GetWalletResponse._State.ValueType  # 4
+        """It lives on in `survivor_member_id`."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """What an account can do."""
+
+    STATE_UNSPECIFIED: GetWalletResponse.State.ValueType  # 0
+    """Never sent."""
+    STATE_ACTIVE: GetWalletResponse.State.ValueType  # 1
+    """Everything."""
+    STATE_FROZEN: GetWalletResponse.State.ValueType  # 2
+    """It earns and spends nothing until it is unfrozen."""
+    STATE_CLOSED: GetWalletResponse.State.ValueType  # 3
+    """It is closed for good."""
+    STATE_MERGED: GetWalletResponse.State.ValueType  # 4
+    """It lives on in `survivor_member_id`."""
+
     MEMBER_ID_FIELD_NUMBER: _builtins.int
     AVAILABLE_POINTS_FIELD_NUMBER: _builtins.int
     PENDING_POINTS_FIELD_NUMBER: _builtins.int
@@ -105,6 +235,11 @@ class GetWalletResponse(_message.Message):
     DEFICIT_POINTS_FIELD_NUMBER: _builtins.int
     LOTS_FIELD_NUMBER: _builtins.int
     READ_TIME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    SURVIVOR_MEMBER_ID_FIELD_NUMBER: _builtins.int
+    VALUE_MICROS_FIELD_NUMBER: _builtins.int
+    DEFICITS_FIELD_NUMBER: _builtins.int
+    EXPIRY_FORECAST_FIELD_NUMBER: _builtins.int
     member_id: _builtins.str
     """The member."""
     available_points: _builtins.int
@@ -115,6 +250,14 @@ class GetWalletResponse(_message.Message):
     """Points held for authorised burns."""
     deficit_points: _builtins.int
     """Points owed back to issuers."""
+    state: Global___GetWalletResponse.State.ValueType
+    """The account's state."""
+    survivor_member_id: _builtins.str
+    """The member that a merged one lives on in; empty for any other."""
+    value_micros: _builtins.int
+    """What the available points buy at the caller's checkout, in micros, by its rate card in force at `read_time`.
+    Absent for the operator's people, and for a partner without a card.
+    """
     @_builtins.property
     def lots(self) -> _containers.RepeatedCompositeFieldContainer[Global___WalletLot]:
         """The lots with open or held points, in the order they are spent."""
@@ -122,6 +265,14 @@ class GetWalletResponse(_message.Message):
     @_builtins.property
     def read_time(self) -> _timestamp_pb2.Timestamp:
         """The time on the ledger clock at which this was read."""
+
+    @_builtins.property
+    def deficits(self) -> _containers.RepeatedCompositeFieldContainer[Global___OwedPoints]:
+        """The points owed, by the issuer they are owed to; they add up to `deficit_points`."""
+
+    @_builtins.property
+    def expiry_forecast(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExpiringPoints]:
+        """The available points that will expire within 90 days, today included, by their last usable day."""
 
     def __init__(
         self,
@@ -133,14 +284,75 @@ class GetWalletResponse(_message.Message):
         deficit_points: _builtins.int = ...,
         lots: _abc.Iterable[Global___WalletLot] | None = ...,
         read_time: _timestamp_pb2.Timestamp | None = ...,
+        state: Global___GetWalletResponse.State.ValueType = ...,
+        survivor_member_id: _builtins.str = ...,
+        value_micros: _builtins.int | None = ...,
+        deficits: _abc.Iterable[Global___OwedPoints] | None = ...,
+        expiry_forecast: _abc.Iterable[Global___ExpiringPoints] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["read_time", b"read_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_value_micros", b"_value_micros", "read_time", b"read_time", "value_micros", b"value_micros"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_points", b"available_points", "deficit_points", b"deficit_points", "held_points", b"held_points", "lots", b"lots", "member_id", b"member_id", "pending_points", b"pending_points", "read_time", b"read_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value_micros", b"_value_micros", "available_points", b"available_points", "deficit_points", b"deficit_points", "deficits", b"deficits", "expiry_forecast", b"expiry_forecast", "held_points", b"held_points", "lots", b"lots", "member_id", b"member_id", "pending_points", b"pending_points", "read_time", b"read_time", "state", b"state", "survivor_member_id", b"survivor_member_id", "value_micros", b"value_micros"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__value_micros: _TypeAlias = _typing.Literal["value_micros"]  # noqa: Y015
+    _WhichOneofArgType__value_micros: _TypeAlias = _typing.Literal["_value_micros", b"_value_micros"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__value_micros) -> _WhichOneofReturnType__value_micros | None: ...
+
+Global___GetWalletResponse: _TypeAlias = GetWalletResponse  # noqa: Y015
+
+@_typing.final
+class OwedPoints(_message.Message):
+    """Points of deficits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISSUER_ID_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    issuer_id: _builtins.str
+    """The issuer they are owed to."""
+    points: _builtins.int
+    """How many."""
+    def __init__(
+        self,
+        *,
+        issuer_id: _builtins.str = ...,
+        points: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer_id", b"issuer_id", "points", b"points"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GetWalletResponse: _TypeAlias = GetWalletResponse  # noqa: Y015
+Global___OwedPoints: _TypeAlias = OwedPoints  # noqa: Y015
+
+@_typing.final
+class ExpiringPoints(_message.Message):
+    """Points with one last usable day."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPIRY_DATE_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    points: _builtins.int
+    """How many."""
+    @_builtins.property
+    def expiry_date(self) -> _date_pb2.Date:
+        """The last usable day in the coalition's zone."""
+
+    def __init__(
+        self,
+        *,
+        expiry_date: _date_pb2.Date | None = ...,
+        points: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expiry_date", b"expiry_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expiry_date", b"expiry_date", "points", b"points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExpiringPoints: _TypeAlias = ExpiringPoints  # noqa: Y015
 
 @_typing.final
 class WalletLot(_message.Message):

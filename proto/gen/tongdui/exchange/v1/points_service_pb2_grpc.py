@@ -37,15 +37,85 @@ class PointsServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.Quote = channel.unary_unary(
+                '/tongdui.exchange.v1.PointsService/Quote',
+                request_serializer=tongdui_dot_exchange_dot_v1_dot_points__service__pb2.QuoteRequest.SerializeToString,
+                response_deserializer=tongdui_dot_exchange_dot_v1_dot_points__service__pb2.QuoteResponse.FromString,
+                _registered_method=True)
         self.Earn = channel.unary_unary(
                 '/tongdui.exchange.v1.PointsService/Earn',
                 request_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.EarnRequest.SerializeToString,
                 response_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.EarnResponse.FromString,
                 _registered_method=True)
+        self.ConfirmEarn = channel.unary_unary(
+                '/tongdui.exchange.v1.PointsService/ConfirmEarn',
+                request_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.ConfirmEarnRequest.SerializeToString,
+                response_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.ConfirmEarnResponse.FromString,
+                _registered_method=True)
+        self.CancelEarn = channel.unary_unary(
+                '/tongdui.exchange.v1.PointsService/CancelEarn',
+                request_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.CancelEarnRequest.SerializeToString,
+                response_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.CancelEarnResponse.FromString,
+                _registered_method=True)
+        self.ClawBackEarn = channel.unary_unary(
+                '/tongdui.exchange.v1.PointsService/ClawBackEarn',
+                request_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.ClawBackEarnRequest.SerializeToString,
+                response_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.ClawBackEarnResponse.FromString,
+                _registered_method=True)
+        self.AuthorizeBurn = channel.unary_unary(
+                '/tongdui.exchange.v1.PointsService/AuthorizeBurn',
+                request_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.AuthorizeBurnRequest.SerializeToString,
+                response_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.AuthorizeBurnResponse.FromString,
+                _registered_method=True)
+        self.ExtendHold = channel.unary_unary(
+                '/tongdui.exchange.v1.PointsService/ExtendHold',
+                request_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.ExtendHoldRequest.SerializeToString,
+                response_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.ExtendHoldResponse.FromString,
+                _registered_method=True)
+        self.CaptureBurn = channel.unary_unary(
+                '/tongdui.exchange.v1.PointsService/CaptureBurn',
+                request_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.CaptureBurnRequest.SerializeToString,
+                response_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.CaptureBurnResponse.FromString,
+                _registered_method=True)
+        self.VoidBurn = channel.unary_unary(
+                '/tongdui.exchange.v1.PointsService/VoidBurn',
+                request_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.VoidBurnRequest.SerializeToString,
+                response_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.VoidBurnResponse.FromString,
+                _registered_method=True)
         self.Burn = channel.unary_unary(
                 '/tongdui.exchange.v1.PointsService/Burn',
                 request_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.BurnRequest.SerializeToString,
                 response_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.BurnResponse.FromString,
+                _registered_method=True)
+        self.RefundBurn = channel.unary_unary(
+                '/tongdui.exchange.v1.PointsService/RefundBurn',
+                request_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.RefundBurnRequest.SerializeToString,
+                response_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.RefundBurnResponse.FromString,
+                _registered_method=True)
+        self.ExchangeIn = channel.unary_unary(
+                '/tongdui.exchange.v1.PointsService/ExchangeIn',
+                request_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.ExchangeInRequest.SerializeToString,
+                response_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.ExchangeInResponse.FromString,
+                _registered_method=True)
+        self.ExchangeOut = channel.unary_unary(
+                '/tongdui.exchange.v1.PointsService/ExchangeOut',
+                request_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.ExchangeOutRequest.SerializeToString,
+                response_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.ExchangeOutResponse.FromString,
+                _registered_method=True)
+        self.ConfirmExchangeOut = channel.unary_unary(
+                '/tongdui.exchange.v1.PointsService/ConfirmExchangeOut',
+                request_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.ConfirmExchangeOutRequest.SerializeToString,
+                response_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.ConfirmExchangeOutResponse.FromString,
+                _registered_method=True)
+        self.RefuseExchangeOut = channel.unary_unary(
+                '/tongdui.exchange.v1.PointsService/RefuseExchangeOut',
+                request_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.RefuseExchangeOutRequest.SerializeToString,
+                response_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.RefuseExchangeOutResponse.FromString,
+                _registered_method=True)
+        self.Transfer = channel.unary_unary(
+                '/tongdui.exchange.v1.PointsService/Transfer',
+                request_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.TransferRequest.SerializeToString,
+                response_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.TransferResponse.FromString,
                 _registered_method=True)
         self.PostBatch = channel.unary_unary(
                 '/tongdui.exchange.v1.PointsService/PostBatch',
@@ -69,18 +139,122 @@ class PointsServiceServicer:
     write, accepted or refused, carries the hub's signed receipt.
     """
 
+    def Quote(self, request, context):
+        """Prices a command before it happens: a member at a till asks what 50.00 costs in points. Nothing is posted or
+        held. The hub signs the quote; the first accepted command that carries it gets its price and uses it up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Earn(self, request, context):
-        """Gives a member points. Refusals in the order they are checked: `EVENT_IN_FUTURE`, `MEMBER_UNKNOWN`,
-        `EVENT_TOO_OLD`, `DUPLICATE_REFERENCE`, `NO_RATE_CARD`, `NOTHING_TO_EARN`, `POINTS_OVER_LIMIT`.
+        """Gives a member points, at once or pending. Refusals in the order they are checked, here and below after
+        `EVENT_IN_FUTURE`, `MEMBER_UNKNOWN`, `EVENT_TOO_OLD` and `DUPLICATE_REFERENCE`, which every command may get:
+        `MEMBER_FROZEN`, `MEMBER_CLOSED`, `QUOTE_EXPIRED`, `QUOTE_USED`, `NO_RATE_CARD`, `NO_NATIVE_RATE`,
+        `NOTHING_TO_EARN`, `POINTS_OVER_LIMIT`, `ALREADY_EARNED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmEarn(self, request, context):
+        """Owes the points of a pending earn. `ORIGINAL_UNKNOWN`, `NOT_PENDING`, `NO_RATE_CARD`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelEarn(self, request, context):
+        """Drops a pending earn. `ORIGINAL_UNKNOWN`, `NOT_PENDING`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClawBackEarn(self, request, context):
+        """Takes points of an earn back. `ORIGINAL_UNKNOWN`, `EARN_CANCELLED`, `CLAW_BACK_BASIS`, `OVER_ORIGINAL`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AuthorizeBurn(self, request, context):
+        """Holds points. `MEMBER_FROZEN`, `MEMBER_CLOSED`, `MEMBER_MERGED`, then the authority: with a pay code
+        `TERMINAL_LOCKED`, `PAY_CODE_INVALID`, `PAY_CODE_LIMIT_EXCEEDED`, else `CONSENT_REQUIRED`,
+        `CONSENT_LIMIT_EXCEEDED`, `CONSENT_DAILY_LIMIT_EXCEEDED`; then `MEMBER_DAILY_LIMIT_EXCEEDED`,
+        `TERMINAL_DAILY_LIMIT_EXCEEDED`, `QUOTE_EXPIRED`, `QUOTE_USED`, `NO_RATE_CARD`, `INSUFFICIENT_POINTS`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExtendHold(self, request, context):
+        """Holds points longer. `HOLD_UNKNOWN`, `HOLD_CLOSED`, `HOLD_LAPSED`, `HOLD_TOO_LONG`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CaptureBurn(self, request, context):
+        """Burns held points. `HOLD_UNKNOWN`, `HOLD_CLOSED`, `HOLD_LAPSED`, `OVER_ORIGINAL`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VoidBurn(self, request, context):
+        """Releases held points. `HOLD_UNKNOWN`, `HOLD_CLOSED`, `HOLD_LAPSED`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Burn(self, request, context):
-        """Spends a member's points. Refusals in the order they are checked: `EVENT_IN_FUTURE`, `MEMBER_UNKNOWN`,
-        `EVENT_TOO_OLD`, `DUPLICATE_REFERENCE`, `CONSENT_REQUIRED`, `CONSENT_LIMIT_EXCEEDED`,
-        `CONSENT_DAILY_LIMIT_EXCEEDED`, `NO_RATE_CARD`, `INSUFFICIENT_POINTS`.
+        """Spends a member's points at once. Refusals as for `AuthorizeBurn`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefundBurn(self, request, context):
+        """Gives burned points back to their lots. `ORIGINAL_UNKNOWN`, `OVER_ORIGINAL`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExchangeIn(self, request, context):
+        """Native points become coalition points. Refusals as for `Earn`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExchangeOut(self, request, context):
+        """Coalition points are to become native points. Refusals as for `AuthorizeBurn`, and `NO_NATIVE_RATE`,
+        `NOTHING_TO_EXCHANGE`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmExchangeOut(self, request, context):
+        """The native points were credited. `HOLD_UNKNOWN`, `HOLD_CLOSED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefuseExchangeOut(self, request, context):
+        """The native points were not credited. `HOLD_UNKNOWN`, `HOLD_CLOSED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Transfer(self, request, context):
+        """Gives points to another member. Refusals as for `AuthorizeBurn` without those of cards, and `SAME_MEMBER`,
+        `TRANSFER_LIMIT_EXCEEDED`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,15 +287,85 @@ class PointsServiceServicer:
 
 def add_PointsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'Quote': grpc.unary_unary_rpc_method_handler(
+                    servicer.Quote,
+                    request_deserializer=tongdui_dot_exchange_dot_v1_dot_points__service__pb2.QuoteRequest.FromString,
+                    response_serializer=tongdui_dot_exchange_dot_v1_dot_points__service__pb2.QuoteResponse.SerializeToString,
+            ),
             'Earn': grpc.unary_unary_rpc_method_handler(
                     servicer.Earn,
                     request_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.EarnRequest.FromString,
                     response_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.EarnResponse.SerializeToString,
             ),
+            'ConfirmEarn': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmEarn,
+                    request_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.ConfirmEarnRequest.FromString,
+                    response_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.ConfirmEarnResponse.SerializeToString,
+            ),
+            'CancelEarn': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelEarn,
+                    request_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.CancelEarnRequest.FromString,
+                    response_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.CancelEarnResponse.SerializeToString,
+            ),
+            'ClawBackEarn': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClawBackEarn,
+                    request_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.ClawBackEarnRequest.FromString,
+                    response_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.ClawBackEarnResponse.SerializeToString,
+            ),
+            'AuthorizeBurn': grpc.unary_unary_rpc_method_handler(
+                    servicer.AuthorizeBurn,
+                    request_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.AuthorizeBurnRequest.FromString,
+                    response_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.AuthorizeBurnResponse.SerializeToString,
+            ),
+            'ExtendHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExtendHold,
+                    request_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.ExtendHoldRequest.FromString,
+                    response_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.ExtendHoldResponse.SerializeToString,
+            ),
+            'CaptureBurn': grpc.unary_unary_rpc_method_handler(
+                    servicer.CaptureBurn,
+                    request_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.CaptureBurnRequest.FromString,
+                    response_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.CaptureBurnResponse.SerializeToString,
+            ),
+            'VoidBurn': grpc.unary_unary_rpc_method_handler(
+                    servicer.VoidBurn,
+                    request_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.VoidBurnRequest.FromString,
+                    response_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.VoidBurnResponse.SerializeToString,
+            ),
             'Burn': grpc.unary_unary_rpc_method_handler(
                     servicer.Burn,
                     request_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.BurnRequest.FromString,
                     response_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.BurnResponse.SerializeToString,
+            ),
+            'RefundBurn': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefundBurn,
+                    request_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.RefundBurnRequest.FromString,
+                    response_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.RefundBurnResponse.SerializeToString,
+            ),
+            'ExchangeIn': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExchangeIn,
+                    request_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.ExchangeInRequest.FromString,
+                    response_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.ExchangeInResponse.SerializeToString,
+            ),
+            'ExchangeOut': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExchangeOut,
+                    request_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.ExchangeOutRequest.FromString,
+                    response_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.ExchangeOutResponse.SerializeToString,
+            ),
+            'ConfirmExchangeOut': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmExchangeOut,
+                    request_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.ConfirmExchangeOutRequest.FromString,
+                    response_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.ConfirmExchangeOutResponse.SerializeToString,
+            ),
+            'RefuseExchangeOut': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefuseExchangeOut,
+                    request_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.RefuseExchangeOutRequest.FromString,
+                    response_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.RefuseExchangeOutResponse.SerializeToString,
+            ),
+            'Transfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.Transfer,
+                    request_deserializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.TransferRequest.FromString,
+                    response_serializer=tongdui_dot_exchange_dot_v1_dot_commands__pb2.TransferResponse.SerializeToString,
             ),
             'PostBatch': grpc.unary_unary_rpc_method_handler(
                     servicer.PostBatch,
@@ -152,6 +396,33 @@ class PointsService:
     """
 
     @staticmethod
+    def Quote(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tongdui.exchange.v1.PointsService/Quote',
+            tongdui_dot_exchange_dot_v1_dot_points__service__pb2.QuoteRequest.SerializeToString,
+            tongdui_dot_exchange_dot_v1_dot_points__service__pb2.QuoteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Earn(request,
             target,
             options=(),
@@ -179,6 +450,195 @@ class PointsService:
             _registered_method=True)
 
     @staticmethod
+    def ConfirmEarn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tongdui.exchange.v1.PointsService/ConfirmEarn',
+            tongdui_dot_exchange_dot_v1_dot_commands__pb2.ConfirmEarnRequest.SerializeToString,
+            tongdui_dot_exchange_dot_v1_dot_commands__pb2.ConfirmEarnResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelEarn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tongdui.exchange.v1.PointsService/CancelEarn',
+            tongdui_dot_exchange_dot_v1_dot_commands__pb2.CancelEarnRequest.SerializeToString,
+            tongdui_dot_exchange_dot_v1_dot_commands__pb2.CancelEarnResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClawBackEarn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tongdui.exchange.v1.PointsService/ClawBackEarn',
+            tongdui_dot_exchange_dot_v1_dot_commands__pb2.ClawBackEarnRequest.SerializeToString,
+            tongdui_dot_exchange_dot_v1_dot_commands__pb2.ClawBackEarnResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AuthorizeBurn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tongdui.exchange.v1.PointsService/AuthorizeBurn',
+            tongdui_dot_exchange_dot_v1_dot_commands__pb2.AuthorizeBurnRequest.SerializeToString,
+            tongdui_dot_exchange_dot_v1_dot_commands__pb2.AuthorizeBurnResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExtendHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tongdui.exchange.v1.PointsService/ExtendHold',
+            tongdui_dot_exchange_dot_v1_dot_commands__pb2.ExtendHoldRequest.SerializeToString,
+            tongdui_dot_exchange_dot_v1_dot_commands__pb2.ExtendHoldResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CaptureBurn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tongdui.exchange.v1.PointsService/CaptureBurn',
+            tongdui_dot_exchange_dot_v1_dot_commands__pb2.CaptureBurnRequest.SerializeToString,
+            tongdui_dot_exchange_dot_v1_dot_commands__pb2.CaptureBurnResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VoidBurn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tongdui.exchange.v1.PointsService/VoidBurn',
+            tongdui_dot_exchange_dot_v1_dot_commands__pb2.VoidBurnRequest.SerializeToString,
+            tongdui_dot_exchange_dot_v1_dot_commands__pb2.VoidBurnResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Burn(request,
             target,
             options=(),
@@ -195,6 +655,168 @@ class PointsService:
             '/tongdui.exchange.v1.PointsService/Burn',
             tongdui_dot_exchange_dot_v1_dot_commands__pb2.BurnRequest.SerializeToString,
             tongdui_dot_exchange_dot_v1_dot_commands__pb2.BurnResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefundBurn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tongdui.exchange.v1.PointsService/RefundBurn',
+            tongdui_dot_exchange_dot_v1_dot_commands__pb2.RefundBurnRequest.SerializeToString,
+            tongdui_dot_exchange_dot_v1_dot_commands__pb2.RefundBurnResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExchangeIn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tongdui.exchange.v1.PointsService/ExchangeIn',
+            tongdui_dot_exchange_dot_v1_dot_commands__pb2.ExchangeInRequest.SerializeToString,
+            tongdui_dot_exchange_dot_v1_dot_commands__pb2.ExchangeInResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExchangeOut(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tongdui.exchange.v1.PointsService/ExchangeOut',
+            tongdui_dot_exchange_dot_v1_dot_commands__pb2.ExchangeOutRequest.SerializeToString,
+            tongdui_dot_exchange_dot_v1_dot_commands__pb2.ExchangeOutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmExchangeOut(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tongdui.exchange.v1.PointsService/ConfirmExchangeOut',
+            tongdui_dot_exchange_dot_v1_dot_commands__pb2.ConfirmExchangeOutRequest.SerializeToString,
+            tongdui_dot_exchange_dot_v1_dot_commands__pb2.ConfirmExchangeOutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefuseExchangeOut(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tongdui.exchange.v1.PointsService/RefuseExchangeOut',
+            tongdui_dot_exchange_dot_v1_dot_commands__pb2.RefuseExchangeOutRequest.SerializeToString,
+            tongdui_dot_exchange_dot_v1_dot_commands__pb2.RefuseExchangeOutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Transfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tongdui.exchange.v1.PointsService/Transfer',
+            tongdui_dot_exchange_dot_v1_dot_commands__pb2.TransferRequest.SerializeToString,
+            tongdui_dot_exchange_dot_v1_dot_commands__pb2.TransferResponse.FromString,
             options,
             channel_credentials,
             insecure,

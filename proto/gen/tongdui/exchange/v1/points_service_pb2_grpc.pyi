@@ -36,14 +36,51 @@ class PointsServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PointsServiceAsyncStub: ...
-    Earn: _grpc.UnaryUnaryMultiCallable[_commands_pb2.EarnRequest, _commands_pb2.EarnResponse]
-    """Gives a member points. Refusals in the order they are checked: `EVENT_IN_FUTURE`, `MEMBER_UNKNOWN`,
-    `EVENT_TOO_OLD`, `DUPLICATE_REFERENCE`, `NO_RATE_CARD`, `NOTHING_TO_EARN`, `POINTS_OVER_LIMIT`.
+    Quote: _grpc.UnaryUnaryMultiCallable[_points_service_pb2.QuoteRequest, _points_service_pb2.QuoteResponse]
+    """Prices a command before it happens: a member at a till asks what 50.00 costs in points. Nothing is posted or
+    held. The hub signs the quote; the first accepted command that carries it gets its price and uses it up.
     """
+    Earn: _grpc.UnaryUnaryMultiCallable[_commands_pb2.EarnRequest, _commands_pb2.EarnResponse]
+    """Gives a member points, at once or pending. Refusals in the order they are checked, here and below after
+    `EVENT_IN_FUTURE`, `MEMBER_UNKNOWN`, `EVENT_TOO_OLD` and `DUPLICATE_REFERENCE`, which every command may get:
+    `MEMBER_FROZEN`, `MEMBER_CLOSED`, `QUOTE_EXPIRED`, `QUOTE_USED`, `NO_RATE_CARD`, `NO_NATIVE_RATE`,
+    `NOTHING_TO_EARN`, `POINTS_OVER_LIMIT`, `ALREADY_EARNED`.
+    """
+    ConfirmEarn: _grpc.UnaryUnaryMultiCallable[_commands_pb2.ConfirmEarnRequest, _commands_pb2.ConfirmEarnResponse]
+    """Owes the points of a pending earn. `ORIGINAL_UNKNOWN`, `NOT_PENDING`, `NO_RATE_CARD`."""
+    CancelEarn: _grpc.UnaryUnaryMultiCallable[_commands_pb2.CancelEarnRequest, _commands_pb2.CancelEarnResponse]
+    """Drops a pending earn. `ORIGINAL_UNKNOWN`, `NOT_PENDING`."""
+    ClawBackEarn: _grpc.UnaryUnaryMultiCallable[_commands_pb2.ClawBackEarnRequest, _commands_pb2.ClawBackEarnResponse]
+    """Takes points of an earn back. `ORIGINAL_UNKNOWN`, `EARN_CANCELLED`, `CLAW_BACK_BASIS`, `OVER_ORIGINAL`."""
+    AuthorizeBurn: _grpc.UnaryUnaryMultiCallable[_commands_pb2.AuthorizeBurnRequest, _commands_pb2.AuthorizeBurnResponse]
+    """Holds points. `MEMBER_FROZEN`, `MEMBER_CLOSED`, `MEMBER_MERGED`, then the authority: with a pay code
+    `TERMINAL_LOCKED`, `PAY_CODE_INVALID`, `PAY_CODE_LIMIT_EXCEEDED`, else `CONSENT_REQUIRED`,
+    `CONSENT_LIMIT_EXCEEDED`, `CONSENT_DAILY_LIMIT_EXCEEDED`; then `MEMBER_DAILY_LIMIT_EXCEEDED`,
+    `TERMINAL_DAILY_LIMIT_EXCEEDED`, `QUOTE_EXPIRED`, `QUOTE_USED`, `NO_RATE_CARD`, `INSUFFICIENT_POINTS`.
+    """
+    ExtendHold: _grpc.UnaryUnaryMultiCallable[_commands_pb2.ExtendHoldRequest, _commands_pb2.ExtendHoldResponse]
+    """Holds points longer. `HOLD_UNKNOWN`, `HOLD_CLOSED`, `HOLD_LAPSED`, `HOLD_TOO_LONG`."""
+    CaptureBurn: _grpc.UnaryUnaryMultiCallable[_commands_pb2.CaptureBurnRequest, _commands_pb2.CaptureBurnResponse]
+    """Burns held points. `HOLD_UNKNOWN`, `HOLD_CLOSED`, `HOLD_LAPSED`, `OVER_ORIGINAL`."""
+    VoidBurn: _grpc.UnaryUnaryMultiCallable[_commands_pb2.VoidBurnRequest, _commands_pb2.VoidBurnResponse]
+    """Releases held points. `HOLD_UNKNOWN`, `HOLD_CLOSED`, `HOLD_LAPSED`."""
     Burn: _grpc.UnaryUnaryMultiCallable[_commands_pb2.BurnRequest, _commands_pb2.BurnResponse]
-    """Spends a member's points. Refusals in the order they are checked: `EVENT_IN_FUTURE`, `MEMBER_UNKNOWN`,
-    `EVENT_TOO_OLD`, `DUPLICATE_REFERENCE`, `CONSENT_REQUIRED`, `CONSENT_LIMIT_EXCEEDED`,
-    `CONSENT_DAILY_LIMIT_EXCEEDED`, `NO_RATE_CARD`, `INSUFFICIENT_POINTS`.
+    """Spends a member's points at once. Refusals as for `AuthorizeBurn`."""
+    RefundBurn: _grpc.UnaryUnaryMultiCallable[_commands_pb2.RefundBurnRequest, _commands_pb2.RefundBurnResponse]
+    """Gives burned points back to their lots. `ORIGINAL_UNKNOWN`, `OVER_ORIGINAL`."""
+    ExchangeIn: _grpc.UnaryUnaryMultiCallable[_commands_pb2.ExchangeInRequest, _commands_pb2.ExchangeInResponse]
+    """Native points become coalition points. Refusals as for `Earn`."""
+    ExchangeOut: _grpc.UnaryUnaryMultiCallable[_commands_pb2.ExchangeOutRequest, _commands_pb2.ExchangeOutResponse]
+    """Coalition points are to become native points. Refusals as for `AuthorizeBurn`, and `NO_NATIVE_RATE`,
+    `NOTHING_TO_EXCHANGE`.
+    """
+    ConfirmExchangeOut: _grpc.UnaryUnaryMultiCallable[_commands_pb2.ConfirmExchangeOutRequest, _commands_pb2.ConfirmExchangeOutResponse]
+    """The native points were credited. `HOLD_UNKNOWN`, `HOLD_CLOSED`."""
+    RefuseExchangeOut: _grpc.UnaryUnaryMultiCallable[_commands_pb2.RefuseExchangeOutRequest, _commands_pb2.RefuseExchangeOutResponse]
+    """The native points were not credited. `HOLD_UNKNOWN`, `HOLD_CLOSED`."""
+    Transfer: _grpc.UnaryUnaryMultiCallable[_commands_pb2.TransferRequest, _commands_pb2.TransferResponse]
+    """Gives points to another member. Refusals as for `AuthorizeBurn` without those of cards, and `SAME_MEMBER`,
+    `TRANSFER_LIMIT_EXCEEDED`.
     """
     PostBatch: _grpc.UnaryUnaryMultiCallable[_points_service_pb2.PostBatchRequest, _points_service_pb2.PostBatchResponse]
     """Posts up to 1,000 commands of any kind under one signature. The commands are independent of one
@@ -65,14 +102,51 @@ class PointsServiceAsyncStub(PointsServiceStub):
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    Earn: _aio.UnaryUnaryMultiCallable[_commands_pb2.EarnRequest, _commands_pb2.EarnResponse]  # type: ignore[assignment]
-    """Gives a member points. Refusals in the order they are checked: `EVENT_IN_FUTURE`, `MEMBER_UNKNOWN`,
-    `EVENT_TOO_OLD`, `DUPLICATE_REFERENCE`, `NO_RATE_CARD`, `NOTHING_TO_EARN`, `POINTS_OVER_LIMIT`.
+    Quote: _aio.UnaryUnaryMultiCallable[_points_service_pb2.QuoteRequest, _points_service_pb2.QuoteResponse]  # type: ignore[assignment]
+    """Prices a command before it happens: a member at a till asks what 50.00 costs in points. Nothing is posted or
+    held. The hub signs the quote; the first accepted command that carries it gets its price and uses it up.
     """
+    Earn: _aio.UnaryUnaryMultiCallable[_commands_pb2.EarnRequest, _commands_pb2.EarnResponse]  # type: ignore[assignment]
+    """Gives a member points, at once or pending. Refusals in the order they are checked, here and below after
+    `EVENT_IN_FUTURE`, `MEMBER_UNKNOWN`, `EVENT_TOO_OLD` and `DUPLICATE_REFERENCE`, which every command may get:
+    `MEMBER_FROZEN`, `MEMBER_CLOSED`, `QUOTE_EXPIRED`, `QUOTE_USED`, `NO_RATE_CARD`, `NO_NATIVE_RATE`,
+    `NOTHING_TO_EARN`, `POINTS_OVER_LIMIT`, `ALREADY_EARNED`.
+    """
+    ConfirmEarn: _aio.UnaryUnaryMultiCallable[_commands_pb2.ConfirmEarnRequest, _commands_pb2.ConfirmEarnResponse]  # type: ignore[assignment]
+    """Owes the points of a pending earn. `ORIGINAL_UNKNOWN`, `NOT_PENDING`, `NO_RATE_CARD`."""
+    CancelEarn: _aio.UnaryUnaryMultiCallable[_commands_pb2.CancelEarnRequest, _commands_pb2.CancelEarnResponse]  # type: ignore[assignment]
+    """Drops a pending earn. `ORIGINAL_UNKNOWN`, `NOT_PENDING`."""
+    ClawBackEarn: _aio.UnaryUnaryMultiCallable[_commands_pb2.ClawBackEarnRequest, _commands_pb2.ClawBackEarnResponse]  # type: ignore[assignment]
+    """Takes points of an earn back. `ORIGINAL_UNKNOWN`, `EARN_CANCELLED`, `CLAW_BACK_BASIS`, `OVER_ORIGINAL`."""
+    AuthorizeBurn: _aio.UnaryUnaryMultiCallable[_commands_pb2.AuthorizeBurnRequest, _commands_pb2.AuthorizeBurnResponse]  # type: ignore[assignment]
+    """Holds points. `MEMBER_FROZEN`, `MEMBER_CLOSED`, `MEMBER_MERGED`, then the authority: with a pay code
+    `TERMINAL_LOCKED`, `PAY_CODE_INVALID`, `PAY_CODE_LIMIT_EXCEEDED`, else `CONSENT_REQUIRED`,
+    `CONSENT_LIMIT_EXCEEDED`, `CONSENT_DAILY_LIMIT_EXCEEDED`; then `MEMBER_DAILY_LIMIT_EXCEEDED`,
+    `TERMINAL_DAILY_LIMIT_EXCEEDED`, `QUOTE_EXPIRED`, `QUOTE_USED`, `NO_RATE_CARD`, `INSUFFICIENT_POINTS`.
+    """
+    ExtendHold: _aio.UnaryUnaryMultiCallable[_commands_pb2.ExtendHoldRequest, _commands_pb2.ExtendHoldResponse]  # type: ignore[assignment]
+    """Holds points longer. `HOLD_UNKNOWN`, `HOLD_CLOSED`, `HOLD_LAPSED`, `HOLD_TOO_LONG`."""
+    CaptureBurn: _aio.UnaryUnaryMultiCallable[_commands_pb2.CaptureBurnRequest, _commands_pb2.CaptureBurnResponse]  # type: ignore[assignment]
+    """Burns held points. `HOLD_UNKNOWN`, `HOLD_CLOSED`, `HOLD_LAPSED`, `OVER_ORIGINAL`."""
+    VoidBurn: _aio.UnaryUnaryMultiCallable[_commands_pb2.VoidBurnRequest, _commands_pb2.VoidBurnResponse]  # type: ignore[assignment]
+    """Releases held points. `HOLD_UNKNOWN`, `HOLD_CLOSED`, `HOLD_LAPSED`."""
     Burn: _aio.UnaryUnaryMultiCallable[_commands_pb2.BurnRequest, _commands_pb2.BurnResponse]  # type: ignore[assignment]
-    """Spends a member's points. Refusals in the order they are checked: `EVENT_IN_FUTURE`, `MEMBER_UNKNOWN`,
-    `EVENT_TOO_OLD`, `DUPLICATE_REFERENCE`, `CONSENT_REQUIRED`, `CONSENT_LIMIT_EXCEEDED`,
-    `CONSENT_DAILY_LIMIT_EXCEEDED`, `NO_RATE_CARD`, `INSUFFICIENT_POINTS`.
+    """Spends a member's points at once. Refusals as for `AuthorizeBurn`."""
+    RefundBurn: _aio.UnaryUnaryMultiCallable[_commands_pb2.RefundBurnRequest, _commands_pb2.RefundBurnResponse]  # type: ignore[assignment]
+    """Gives burned points back to their lots. `ORIGINAL_UNKNOWN`, `OVER_ORIGINAL`."""
+    ExchangeIn: _aio.UnaryUnaryMultiCallable[_commands_pb2.ExchangeInRequest, _commands_pb2.ExchangeInResponse]  # type: ignore[assignment]
+    """Native points become coalition points. Refusals as for `Earn`."""
+    ExchangeOut: _aio.UnaryUnaryMultiCallable[_commands_pb2.ExchangeOutRequest, _commands_pb2.ExchangeOutResponse]  # type: ignore[assignment]
+    """Coalition points are to become native points. Refusals as for `AuthorizeBurn`, and `NO_NATIVE_RATE`,
+    `NOTHING_TO_EXCHANGE`.
+    """
+    ConfirmExchangeOut: _aio.UnaryUnaryMultiCallable[_commands_pb2.ConfirmExchangeOutRequest, _commands_pb2.ConfirmExchangeOutResponse]  # type: ignore[assignment]
+    """The native points were credited. `HOLD_UNKNOWN`, `HOLD_CLOSED`."""
+    RefuseExchangeOut: _aio.UnaryUnaryMultiCallable[_commands_pb2.RefuseExchangeOutRequest, _commands_pb2.RefuseExchangeOutResponse]  # type: ignore[assignment]
+    """The native points were not credited. `HOLD_UNKNOWN`, `HOLD_CLOSED`."""
+    Transfer: _aio.UnaryUnaryMultiCallable[_commands_pb2.TransferRequest, _commands_pb2.TransferResponse]  # type: ignore[assignment]
+    """Gives points to another member. Refusals as for `AuthorizeBurn` without those of cards, and `SAME_MEMBER`,
+    `TRANSFER_LIMIT_EXCEEDED`.
     """
     PostBatch: _aio.UnaryUnaryMultiCallable[_points_service_pb2.PostBatchRequest, _points_service_pb2.PostBatchResponse]  # type: ignore[assignment]
     """Posts up to 1,000 commands of any kind under one signature. The commands are independent of one
@@ -93,14 +167,86 @@ class PointsServiceServicer(metaclass=_abc_1.ABCMeta):
     """
 
     @_abc_1.abstractmethod
+    def Quote(
+        self,
+        request: _points_service_pb2.QuoteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_points_service_pb2.QuoteResponse, _abc.Awaitable[_points_service_pb2.QuoteResponse]]:
+        """Prices a command before it happens: a member at a till asks what 50.00 costs in points. Nothing is posted or
+        held. The hub signs the quote; the first accepted command that carries it gets its price and uses it up.
+        """
+
+    @_abc_1.abstractmethod
     def Earn(
         self,
         request: _commands_pb2.EarnRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_commands_pb2.EarnResponse, _abc.Awaitable[_commands_pb2.EarnResponse]]:
-        """Gives a member points. Refusals in the order they are checked: `EVENT_IN_FUTURE`, `MEMBER_UNKNOWN`,
-        `EVENT_TOO_OLD`, `DUPLICATE_REFERENCE`, `NO_RATE_CARD`, `NOTHING_TO_EARN`, `POINTS_OVER_LIMIT`.
+        """Gives a member points, at once or pending. Refusals in the order they are checked, here and below after
+        `EVENT_IN_FUTURE`, `MEMBER_UNKNOWN`, `EVENT_TOO_OLD` and `DUPLICATE_REFERENCE`, which every command may get:
+        `MEMBER_FROZEN`, `MEMBER_CLOSED`, `QUOTE_EXPIRED`, `QUOTE_USED`, `NO_RATE_CARD`, `NO_NATIVE_RATE`,
+        `NOTHING_TO_EARN`, `POINTS_OVER_LIMIT`, `ALREADY_EARNED`.
         """
+
+    @_abc_1.abstractmethod
+    def ConfirmEarn(
+        self,
+        request: _commands_pb2.ConfirmEarnRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_commands_pb2.ConfirmEarnResponse, _abc.Awaitable[_commands_pb2.ConfirmEarnResponse]]:
+        """Owes the points of a pending earn. `ORIGINAL_UNKNOWN`, `NOT_PENDING`, `NO_RATE_CARD`."""
+
+    @_abc_1.abstractmethod
+    def CancelEarn(
+        self,
+        request: _commands_pb2.CancelEarnRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_commands_pb2.CancelEarnResponse, _abc.Awaitable[_commands_pb2.CancelEarnResponse]]:
+        """Drops a pending earn. `ORIGINAL_UNKNOWN`, `NOT_PENDING`."""
+
+    @_abc_1.abstractmethod
+    def ClawBackEarn(
+        self,
+        request: _commands_pb2.ClawBackEarnRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_commands_pb2.ClawBackEarnResponse, _abc.Awaitable[_commands_pb2.ClawBackEarnResponse]]:
+        """Takes points of an earn back. `ORIGINAL_UNKNOWN`, `EARN_CANCELLED`, `CLAW_BACK_BASIS`, `OVER_ORIGINAL`."""
+
+    @_abc_1.abstractmethod
+    def AuthorizeBurn(
+        self,
+        request: _commands_pb2.AuthorizeBurnRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_commands_pb2.AuthorizeBurnResponse, _abc.Awaitable[_commands_pb2.AuthorizeBurnResponse]]:
+        """Holds points. `MEMBER_FROZEN`, `MEMBER_CLOSED`, `MEMBER_MERGED`, then the authority: with a pay code
+        `TERMINAL_LOCKED`, `PAY_CODE_INVALID`, `PAY_CODE_LIMIT_EXCEEDED`, else `CONSENT_REQUIRED`,
+        `CONSENT_LIMIT_EXCEEDED`, `CONSENT_DAILY_LIMIT_EXCEEDED`; then `MEMBER_DAILY_LIMIT_EXCEEDED`,
+        `TERMINAL_DAILY_LIMIT_EXCEEDED`, `QUOTE_EXPIRED`, `QUOTE_USED`, `NO_RATE_CARD`, `INSUFFICIENT_POINTS`.
+        """
+
+    @_abc_1.abstractmethod
+    def ExtendHold(
+        self,
+        request: _commands_pb2.ExtendHoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_commands_pb2.ExtendHoldResponse, _abc.Awaitable[_commands_pb2.ExtendHoldResponse]]:
+        """Holds points longer. `HOLD_UNKNOWN`, `HOLD_CLOSED`, `HOLD_LAPSED`, `HOLD_TOO_LONG`."""
+
+    @_abc_1.abstractmethod
+    def CaptureBurn(
+        self,
+        request: _commands_pb2.CaptureBurnRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_commands_pb2.CaptureBurnResponse, _abc.Awaitable[_commands_pb2.CaptureBurnResponse]]:
+        """Burns held points. `HOLD_UNKNOWN`, `HOLD_CLOSED`, `HOLD_LAPSED`, `OVER_ORIGINAL`."""
+
+    @_abc_1.abstractmethod
+    def VoidBurn(
+        self,
+        request: _commands_pb2.VoidBurnRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_commands_pb2.VoidBurnResponse, _abc.Awaitable[_commands_pb2.VoidBurnResponse]]:
+        """Releases held points. `HOLD_UNKNOWN`, `HOLD_CLOSED`, `HOLD_LAPSED`."""
 
     @_abc_1.abstractmethod
     def Burn(
@@ -108,9 +254,58 @@ class PointsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _commands_pb2.BurnRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_commands_pb2.BurnResponse, _abc.Awaitable[_commands_pb2.BurnResponse]]:
-        """Spends a member's points. Refusals in the order they are checked: `EVENT_IN_FUTURE`, `MEMBER_UNKNOWN`,
-        `EVENT_TOO_OLD`, `DUPLICATE_REFERENCE`, `CONSENT_REQUIRED`, `CONSENT_LIMIT_EXCEEDED`,
-        `CONSENT_DAILY_LIMIT_EXCEEDED`, `NO_RATE_CARD`, `INSUFFICIENT_POINTS`.
+        """Spends a member's points at once. Refusals as for `AuthorizeBurn`."""
+
+    @_abc_1.abstractmethod
+    def RefundBurn(
+        self,
+        request: _commands_pb2.RefundBurnRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_commands_pb2.RefundBurnResponse, _abc.Awaitable[_commands_pb2.RefundBurnResponse]]:
+        """Gives burned points back to their lots. `ORIGINAL_UNKNOWN`, `OVER_ORIGINAL`."""
+
+    @_abc_1.abstractmethod
+    def ExchangeIn(
+        self,
+        request: _commands_pb2.ExchangeInRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_commands_pb2.ExchangeInResponse, _abc.Awaitable[_commands_pb2.ExchangeInResponse]]:
+        """Native points become coalition points. Refusals as for `Earn`."""
+
+    @_abc_1.abstractmethod
+    def ExchangeOut(
+        self,
+        request: _commands_pb2.ExchangeOutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_commands_pb2.ExchangeOutResponse, _abc.Awaitable[_commands_pb2.ExchangeOutResponse]]:
+        """Coalition points are to become native points. Refusals as for `AuthorizeBurn`, and `NO_NATIVE_RATE`,
+        `NOTHING_TO_EXCHANGE`.
+        """
+
+    @_abc_1.abstractmethod
+    def ConfirmExchangeOut(
+        self,
+        request: _commands_pb2.ConfirmExchangeOutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_commands_pb2.ConfirmExchangeOutResponse, _abc.Awaitable[_commands_pb2.ConfirmExchangeOutResponse]]:
+        """The native points were credited. `HOLD_UNKNOWN`, `HOLD_CLOSED`."""
+
+    @_abc_1.abstractmethod
+    def RefuseExchangeOut(
+        self,
+        request: _commands_pb2.RefuseExchangeOutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_commands_pb2.RefuseExchangeOutResponse, _abc.Awaitable[_commands_pb2.RefuseExchangeOutResponse]]:
+        """The native points were not credited. `HOLD_UNKNOWN`, `HOLD_CLOSED`."""
+
+    @_abc_1.abstractmethod
+    def Transfer(
+        self,
+        request: _commands_pb2.TransferRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_commands_pb2.TransferResponse, _abc.Awaitable[_commands_pb2.TransferResponse]]:
+        """Gives points to another member. Refusals as for `AuthorizeBurn` without those of cards, and `SAME_MEMBER`,
+        `TRANSFER_LIMIT_EXCEEDED`.
         """
 
     @_abc_1.abstractmethod

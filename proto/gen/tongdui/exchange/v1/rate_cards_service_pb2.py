@@ -23,35 +23,52 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from google.type import date_pb2 as google_dot_type_dot_date__pb2
 from tongdui.type.v1 import fraction_pb2 as tongdui_dot_type_dot_v1_dot_fraction__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,tongdui/exchange/v1/rate_cards_service.proto\x12\x13tongdui.exchange.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\x1a\x1etongdui/type/v1/fraction.proto\"\x81\x01\n\x0c\x45xpiryPolicy\x12\x0f\n\x05never\x18\x01 \x01(\x08H\x00\x12\x0e\n\x04\x64\x61ys\x18\x02 \x01(\x05H\x00\x12\x1d\n\x13months_to_month_end\x18\x03 \x01(\x05H\x00\x12\'\n\nfixed_date\x18\x04 \x01(\x0b\x32\x11.google.type.DateH\x00\x42\x08\n\x06policy\"\xc7\x05\n\x08RateCard\x12\x12\n\npartner_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12.\n\nvalid_from\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\tearn_rate\x18\x04 \x01(\x0b\x32\x19.tongdui.type.v1.Fraction\x12\x31\n\x0enative_rate_in\x18\x05 \x01(\x0b\x32\x19.tongdui.type.v1.Fraction\x12\x32\n\x0fnative_rate_out\x18\x06 \x01(\x0b\x32\x19.tongdui.type.v1.Fraction\x12\x32\n\x0f\x65xchange_spread\x18\x07 \x01(\x0b\x32\x19.tongdui.type.v1.Fraction\x12\x19\n\x11\x66\x61\x63\x65_value_micros\x18\x08 \x01(\x03\x12\x16\n\x0e\x66unding_micros\x18\t \x01(\x03\x12\x1c\n\x14reimbursement_micros\x18\n \x01(\x03\x12\x18\n\x10issue_fee_micros\x18\x0b \x01(\x03\x12\x18\n\x10prefunded_micros\x18\x0c \x01(\x03\x12\x38\n\rexpiry_policy\x18\r \x01(\x0b\x32!.tongdui.exchange.v1.ExpiryPolicy\x12\x38\n\x15\x62reakage_issuer_share\x18\x0e \x01(\x0b\x32\x19.tongdui.type.v1.Fraction\x12\x32\n\x05state\x18\x0f \x01(\x0e\x32#.tongdui.exchange.v1.RateCard.State\x12\x13\n\x0bproposed_by\x18\x10 \x01(\t\x12\x13\n\x0b\x61pproved_by\x18\x11 \x01(\t\"F\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_PROPOSED\x10\x01\x12\x12\n\x0eSTATE_APPROVED\x10\x02\"^\n\x16ProposeRateCardRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x30\n\trate_card\x18\x02 \x01(\x0b\x32\x1d.tongdui.exchange.v1.RateCard\"K\n\x17ProposeRateCardResponse\x12\x30\n\trate_card\x18\x01 \x01(\x0b\x32\x1d.tongdui.exchange.v1.RateCard\"Q\n\x16\x41pproveRateCardRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\npartner_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\"K\n\x17\x41pproveRateCardResponse\x12\x30\n\trate_card\x18\x01 \x01(\x0b\x32\x1d.tongdui.exchange.v1.RateCard\"Q\n\x14ListRateCardsRequest\x12\x12\n\npartner_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"c\n\x15ListRateCardsResponse\x12\x31\n\nrate_cards\x18\x01 \x03(\x0b\x32\x1d.tongdui.exchange.v1.RateCard\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xd6\x02\n\x10RateCardsService\x12l\n\x0fProposeRateCard\x12+.tongdui.exchange.v1.ProposeRateCardRequest\x1a,.tongdui.exchange.v1.ProposeRateCardResponse\x12l\n\x0f\x41pproveRateCard\x12+.tongdui.exchange.v1.ApproveRateCardRequest\x1a,.tongdui.exchange.v1.ApproveRateCardResponse\x12\x66\n\rListRateCards\x12).tongdui.exchange.v1.ListRateCardsRequest\x1a*.tongdui.exchange.v1.ListRateCardsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,tongdui/exchange/v1/rate_cards_service.proto\x12\x13tongdui.exchange.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x16google/type/date.proto\x1a\x1etongdui/type/v1/fraction.proto\"\x81\x01\n\x0c\x45xpiryPolicy\x12\x0f\n\x05never\x18\x01 \x01(\x08H\x00\x12\x0e\n\x04\x64\x61ys\x18\x02 \x01(\x05H\x00\x12\x1d\n\x13months_to_month_end\x18\x03 \x01(\x05H\x00\x12\'\n\nfixed_date\x18\x04 \x01(\x0b\x32\x11.google.type.DateH\x00\x42\x08\n\x06policy\"\x89\x07\n\x08RateCard\x12\x12\n\npartner_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12.\n\nvalid_from\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\tearn_rate\x18\x04 \x01(\x0b\x32\x19.tongdui.type.v1.Fraction\x12\x31\n\x0enative_rate_in\x18\x05 \x01(\x0b\x32\x19.tongdui.type.v1.Fraction\x12\x32\n\x0fnative_rate_out\x18\x06 \x01(\x0b\x32\x19.tongdui.type.v1.Fraction\x12\x32\n\x0f\x65xchange_spread\x18\x07 \x01(\x0b\x32\x19.tongdui.type.v1.Fraction\x12\x19\n\x11\x66\x61\x63\x65_value_micros\x18\x08 \x01(\x03\x12\x16\n\x0e\x66unding_micros\x18\t \x01(\x03\x12\x1c\n\x14reimbursement_micros\x18\n \x01(\x03\x12\x18\n\x10issue_fee_micros\x18\x0b \x01(\x03\x12\x18\n\x10prefunded_micros\x18\x0c \x01(\x03\x12\x38\n\rexpiry_policy\x18\r \x01(\x0b\x32!.tongdui.exchange.v1.ExpiryPolicy\x12\x38\n\x15\x62reakage_issuer_share\x18\x0e \x01(\x0b\x32\x19.tongdui.type.v1.Fraction\x12\x32\n\x05state\x18\x0f \x01(\x0e\x32#.tongdui.exchange.v1.RateCard.State\x12\x13\n\x0bproposed_by\x18\x10 \x01(\t\x12\x13\n\x0b\x61pproved_by\x18\x11 \x01(\t\x12\x30\n\x0cpropose_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x61pprove_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rwithdraw_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cwithdrawn_by\x18\x15 \x01(\t\"[\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_PROPOSED\x10\x01\x12\x12\n\x0eSTATE_APPROVED\x10\x02\x12\x13\n\x0fSTATE_WITHDRAWN\x10\x03\"^\n\x16ProposeRateCardRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x30\n\trate_card\x18\x02 \x01(\x0b\x32\x1d.tongdui.exchange.v1.RateCard\"K\n\x17ProposeRateCardResponse\x12\x30\n\trate_card\x18\x01 \x01(\x0b\x32\x1d.tongdui.exchange.v1.RateCard\"Q\n\x16\x41pproveRateCardRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\npartner_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\"K\n\x17\x41pproveRateCardResponse\x12\x30\n\trate_card\x18\x01 \x01(\x0b\x32\x1d.tongdui.exchange.v1.RateCard\"R\n\x17WithdrawRateCardRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\npartner_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\"L\n\x18WithdrawRateCardResponse\x12\x30\n\trate_card\x18\x01 \x01(\x0b\x32\x1d.tongdui.exchange.v1.RateCard\"=\n\x16PreviewRateCardRequest\x12\x12\n\npartner_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\"\xb4\x03\n\x17PreviewRateCardResponse\x12\x30\n\trate_card\x18\x01 \x01(\x0b\x32\x1d.tongdui.exchange.v1.RateCard\x12\x18\n\x10replaced_version\x18\x02 \x01(\x05\x12;\n\x0boutstanding\x18\x03 \x03(\x0b\x32&.tongdui.exchange.v1.OutstandingPoints\x12\x1a\n\x12outstanding_points\x18\x04 \x01(\x03\x12\x18\n\x10liability_micros\x18\x05 \x01(\x03\x12\x18\n\x10spendable_points\x18\x06 \x01(\x03\x12\x33\n\x06\x62\x65\x66ore\x18\x07 \x01(\x0b\x32#.tongdui.exchange.v1.RateCardImpact\x12\x32\n\x05\x61\x66ter\x18\x08 \x01(\x0b\x32#.tongdui.exchange.v1.RateCardImpact\x12&\n\nobjections\x18\t \x03(\x0b\x32\x12.google.rpc.Status\x12/\n\x0bledger_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9a\x01\n\x11OutstandingPoints\x12\x0f\n\x07version\x18\x01 \x01(\x05\x12\x13\n\x0bopen_points\x18\x02 \x01(\x03\x12\x13\n\x0bheld_points\x18\x03 \x01(\x03\x12\x16\n\x0e\x66unding_micros\x18\x04 \x01(\x03\x12\x18\n\x10liability_micros\x18\x05 \x01(\x03\x12\x18\n\x10prefunded_micros\x18\x06 \x01(\x03\"\x98\x01\n\x0eRateCardImpact\x12\x16\n\x0e\x66unding_micros\x18\x01 \x01(\x03\x12\x1b\n\x13member_value_micros\x18\x02 \x01(\x03\x12\x1c\n\x14reimbursement_micros\x18\x03 \x01(\x03\x12\x18\n\x10\x65\x61rn_cost_micros\x18\x04 \x01(\x03\x12\x19\n\x11\x65\x61rn_value_micros\x18\x05 \x01(\x03\"w\n\x12GetRateCardRequest\x12\x12\n\npartner_id\x18\x01 \x01(\t\x12\x11\n\x07version\x18\x02 \x01(\x05H\x00\x12\x31\n\x0bin_force_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x42\x07\n\x05which\"G\n\x13GetRateCardResponse\x12\x30\n\trate_card\x18\x01 \x01(\x0b\x32\x1d.tongdui.exchange.v1.RateCard\"\x85\x01\n\x14ListRateCardsRequest\x12\x12\n\npartner_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x32\n\x05state\x18\x04 \x01(\x0e\x32#.tongdui.exchange.v1.RateCard.State\"c\n\x15ListRateCardsResponse\x12\x31\n\nrate_cards\x18\x01 \x03(\x0b\x32\x1d.tongdui.exchange.v1.RateCard\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x97\x05\n\x10RateCardsService\x12l\n\x0fProposeRateCard\x12+.tongdui.exchange.v1.ProposeRateCardRequest\x1a,.tongdui.exchange.v1.ProposeRateCardResponse\x12l\n\x0f\x41pproveRateCard\x12+.tongdui.exchange.v1.ApproveRateCardRequest\x1a,.tongdui.exchange.v1.ApproveRateCardResponse\x12o\n\x10WithdrawRateCard\x12,.tongdui.exchange.v1.WithdrawRateCardRequest\x1a-.tongdui.exchange.v1.WithdrawRateCardResponse\x12l\n\x0fPreviewRateCard\x12+.tongdui.exchange.v1.PreviewRateCardRequest\x1a,.tongdui.exchange.v1.PreviewRateCardResponse\x12`\n\x0bGetRateCard\x12\'.tongdui.exchange.v1.GetRateCardRequest\x1a(.tongdui.exchange.v1.GetRateCardResponse\x12\x66\n\rListRateCards\x12).tongdui.exchange.v1.ListRateCardsRequest\x1a*.tongdui.exchange.v1.ListRateCardsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tongdui.exchange.v1.rate_cards_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EXPIRYPOLICY']._serialized_start=159
-  _globals['_EXPIRYPOLICY']._serialized_end=288
-  _globals['_RATECARD']._serialized_start=291
-  _globals['_RATECARD']._serialized_end=1002
-  _globals['_RATECARD_STATE']._serialized_start=932
-  _globals['_RATECARD_STATE']._serialized_end=1002
-  _globals['_PROPOSERATECARDREQUEST']._serialized_start=1004
-  _globals['_PROPOSERATECARDREQUEST']._serialized_end=1098
-  _globals['_PROPOSERATECARDRESPONSE']._serialized_start=1100
-  _globals['_PROPOSERATECARDRESPONSE']._serialized_end=1175
-  _globals['_APPROVERATECARDREQUEST']._serialized_start=1177
-  _globals['_APPROVERATECARDREQUEST']._serialized_end=1258
-  _globals['_APPROVERATECARDRESPONSE']._serialized_start=1260
-  _globals['_APPROVERATECARDRESPONSE']._serialized_end=1335
-  _globals['_LISTRATECARDSREQUEST']._serialized_start=1337
-  _globals['_LISTRATECARDSREQUEST']._serialized_end=1418
-  _globals['_LISTRATECARDSRESPONSE']._serialized_start=1420
-  _globals['_LISTRATECARDSRESPONSE']._serialized_end=1519
-  _globals['_RATECARDSSERVICE']._serialized_start=1522
-  _globals['_RATECARDSSERVICE']._serialized_end=1864
+  _globals['_EXPIRYPOLICY']._serialized_start=184
+  _globals['_EXPIRYPOLICY']._serialized_end=313
+  _globals['_RATECARD']._serialized_start=316
+  _globals['_RATECARD']._serialized_end=1221
+  _globals['_RATECARD_STATE']._serialized_start=1130
+  _globals['_RATECARD_STATE']._serialized_end=1221
+  _globals['_PROPOSERATECARDREQUEST']._serialized_start=1223
+  _globals['_PROPOSERATECARDREQUEST']._serialized_end=1317
+  _globals['_PROPOSERATECARDRESPONSE']._serialized_start=1319
+  _globals['_PROPOSERATECARDRESPONSE']._serialized_end=1394
+  _globals['_APPROVERATECARDREQUEST']._serialized_start=1396
+  _globals['_APPROVERATECARDREQUEST']._serialized_end=1477
+  _globals['_APPROVERATECARDRESPONSE']._serialized_start=1479
+  _globals['_APPROVERATECARDRESPONSE']._serialized_end=1554
+  _globals['_WITHDRAWRATECARDREQUEST']._serialized_start=1556
+  _globals['_WITHDRAWRATECARDREQUEST']._serialized_end=1638
+  _globals['_WITHDRAWRATECARDRESPONSE']._serialized_start=1640
+  _globals['_WITHDRAWRATECARDRESPONSE']._serialized_end=1716
+  _globals['_PREVIEWRATECARDREQUEST']._serialized_start=1718
+  _globals['_PREVIEWRATECARDREQUEST']._serialized_end=1779
+  _globals['_PREVIEWRATECARDRESPONSE']._serialized_start=1782
+  _globals['_PREVIEWRATECARDRESPONSE']._serialized_end=2218
+  _globals['_OUTSTANDINGPOINTS']._serialized_start=2221
+  _globals['_OUTSTANDINGPOINTS']._serialized_end=2375
+  _globals['_RATECARDIMPACT']._serialized_start=2378
+  _globals['_RATECARDIMPACT']._serialized_end=2530
+  _globals['_GETRATECARDREQUEST']._serialized_start=2532
+  _globals['_GETRATECARDREQUEST']._serialized_end=2651
+  _globals['_GETRATECARDRESPONSE']._serialized_start=2653
+  _globals['_GETRATECARDRESPONSE']._serialized_end=2724
+  _globals['_LISTRATECARDSREQUEST']._serialized_start=2727
+  _globals['_LISTRATECARDSREQUEST']._serialized_end=2860
+  _globals['_LISTRATECARDSRESPONSE']._serialized_start=2862
+  _globals['_LISTRATECARDSRESPONSE']._serialized_end=2961
+  _globals['_RATECARDSSERVICE']._serialized_start=2964
+  _globals['_RATECARDSSERVICE']._serialized_end=3627
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.rpc import status_pb2 as _status_pb2
 from google.type import date_pb2 as _date_pb2
 from tongdui.type.v1 import fraction_pb2 as _fraction_pb2
 import builtins as _builtins
@@ -78,6 +79,8 @@ class RateCard(_message.Message):
         """Waits for approval by another person; prices nothing."""
         STATE_APPROVED: RateCard._State.ValueType  # 2
         """Prices events from `valid_from` on."""
+        STATE_WITHDRAWN: RateCard._State.ValueType  # 3
+        """Was taken back before approval; prices nothing, ever."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """The states of a card."""
@@ -88,6 +91,8 @@ class RateCard(_message.Message):
     """Waits for approval by another person; prices nothing."""
     STATE_APPROVED: RateCard.State.ValueType  # 2
     """Prices events from `valid_from` on."""
+    STATE_WITHDRAWN: RateCard.State.ValueType  # 3
+    """Was taken back before approval; prices nothing, ever."""
 
     PARTNER_ID_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
@@ -106,6 +111,10 @@ class RateCard(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     PROPOSED_BY_FIELD_NUMBER: _builtins.int
     APPROVED_BY_FIELD_NUMBER: _builtins.int
+    PROPOSE_TIME_FIELD_NUMBER: _builtins.int
+    APPROVE_TIME_FIELD_NUMBER: _builtins.int
+    WITHDRAW_TIME_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_BY_FIELD_NUMBER: _builtins.int
     partner_id: _builtins.str
     """The partner."""
     version: _builtins.int
@@ -128,6 +137,8 @@ class RateCard(_message.Message):
     """Who proposed it."""
     approved_by: _builtins.str
     """Who approved it; empty until then."""
+    withdrawn_by: _builtins.str
+    """Who withdrew it; empty where nobody did."""
     @_builtins.property
     def valid_from(self) -> _timestamp_pb2.Timestamp:
         """Required. The first moment it prices events."""
@@ -138,15 +149,15 @@ class RateCard(_message.Message):
 
     @_builtins.property
     def native_rate_in(self) -> _fraction_pb2.Fraction:
-        """Coalition points per native point. Must not be set: exchange of native points is not open yet."""
+        """Coalition points per native point, above 0. Not set where native points don't become coalition points."""
 
     @_builtins.property
     def native_rate_out(self) -> _fraction_pb2.Fraction:
-        """Native points per coalition point. Must not be set: exchange of native points is not open yet."""
+        """Native points per coalition point, above 0. Not set where coalition points don't become native points."""
 
     @_builtins.property
     def exchange_spread(self) -> _fraction_pb2.Fraction:
-        """The part taken on the way in. Must not be set: exchange of native points is not open yet."""
+        """The part taken on the way in, 0 to below 1; 0 when not set. Only beside `native_rate_in`."""
 
     @_builtins.property
     def expiry_policy(self) -> Global___ExpiryPolicy:
@@ -157,6 +168,20 @@ class RateCard(_message.Message):
         """The issuer's share of what the pool releases when points expire, 0 to 1; 0 when not set. The rest is
         the operator's.
         """
+
+    @_builtins.property
+    def propose_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was proposed, on the ledger clock. This and the other two times are missing on cards that are
+        older than the record of them.
+        """
+
+    @_builtins.property
+    def approve_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was approved, on the ledger clock."""
+
+    @_builtins.property
+    def withdraw_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was withdrawn, on the ledger clock."""
 
     def __init__(
         self,
@@ -178,10 +203,14 @@ class RateCard(_message.Message):
         state: Global___RateCard.State.ValueType = ...,
         proposed_by: _builtins.str = ...,
         approved_by: _builtins.str = ...,
+        propose_time: _timestamp_pb2.Timestamp | None = ...,
+        approve_time: _timestamp_pb2.Timestamp | None = ...,
+        withdraw_time: _timestamp_pb2.Timestamp | None = ...,
+        withdrawn_by: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["breakage_issuer_share", b"breakage_issuer_share", "earn_rate", b"earn_rate", "exchange_spread", b"exchange_spread", "expiry_policy", b"expiry_policy", "native_rate_in", b"native_rate_in", "native_rate_out", b"native_rate_out", "valid_from", b"valid_from"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approve_time", b"approve_time", "breakage_issuer_share", b"breakage_issuer_share", "earn_rate", b"earn_rate", "exchange_spread", b"exchange_spread", "expiry_policy", b"expiry_policy", "native_rate_in", b"native_rate_in", "native_rate_out", b"native_rate_out", "propose_time", b"propose_time", "valid_from", b"valid_from", "withdraw_time", b"withdraw_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved_by", b"approved_by", "breakage_issuer_share", b"breakage_issuer_share", "earn_rate", b"earn_rate", "exchange_spread", b"exchange_spread", "expiry_policy", b"expiry_policy", "face_value_micros", b"face_value_micros", "funding_micros", b"funding_micros", "issue_fee_micros", b"issue_fee_micros", "native_rate_in", b"native_rate_in", "native_rate_out", b"native_rate_out", "partner_id", b"partner_id", "prefunded_micros", b"prefunded_micros", "proposed_by", b"proposed_by", "reimbursement_micros", b"reimbursement_micros", "state", b"state", "valid_from", b"valid_from", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approve_time", b"approve_time", "approved_by", b"approved_by", "breakage_issuer_share", b"breakage_issuer_share", "earn_rate", b"earn_rate", "exchange_spread", b"exchange_spread", "expiry_policy", b"expiry_policy", "face_value_micros", b"face_value_micros", "funding_micros", b"funding_micros", "issue_fee_micros", b"issue_fee_micros", "native_rate_in", b"native_rate_in", "native_rate_out", b"native_rate_out", "partner_id", b"partner_id", "prefunded_micros", b"prefunded_micros", "propose_time", b"propose_time", "proposed_by", b"proposed_by", "reimbursement_micros", b"reimbursement_micros", "state", b"state", "valid_from", b"valid_from", "version", b"version", "withdraw_time", b"withdraw_time", "withdrawn_by", b"withdrawn_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -199,7 +228,7 @@ class ProposeRateCardRequest(_message.Message):
     """Required. The caller's id of this decision."""
     @_builtins.property
     def rate_card(self) -> Global___RateCard:
-        """Required. The card; `version`, `state`, `proposed_by` and `approved_by` must not be set."""
+        """Required. The card; `version`, `state`, and who did what to it and when must not be set."""
 
     def __init__(
         self,
@@ -294,6 +323,299 @@ class ApproveRateCardResponse(_message.Message):
 Global___ApproveRateCardResponse: _TypeAlias = ApproveRateCardResponse  # noqa: Y015
 
 @_typing.final
+class WithdrawRateCardRequest(_message.Message):
+    """Withdraws a card."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PARTNER_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Required. The caller's id of this decision."""
+    partner_id: _builtins.str
+    """Required. The partner."""
+    version: _builtins.int
+    """Required. The version."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        partner_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["partner_id", b"partner_id", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawRateCardRequest: _TypeAlias = WithdrawRateCardRequest  # noqa: Y015
+
+@_typing.final
+class WithdrawRateCardResponse(_message.Message):
+    """The card will never price anything."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RATE_CARD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rate_card(self) -> Global___RateCard:
+        """The card."""
+
+    def __init__(
+        self,
+        *,
+        rate_card: Global___RateCard | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rate_card", b"rate_card"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rate_card", b"rate_card"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawRateCardResponse: _TypeAlias = WithdrawRateCardResponse  # noqa: Y015
+
+@_typing.final
+class PreviewRateCardRequest(_message.Message):
+    """Asks what a card would change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTNER_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    partner_id: _builtins.str
+    """The partner. Required from an operator or auditor; a partner leaves it empty or names itself."""
+    version: _builtins.int
+    """Required. The version."""
+    def __init__(
+        self,
+        *,
+        partner_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["partner_id", b"partner_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewRateCardRequest: _TypeAlias = PreviewRateCardRequest  # noqa: Y015
+
+@_typing.final
+class PreviewRateCardResponse(_message.Message):
+    """What a card would change. Amounts that 63 bits do not hold are given as 9,223,372,036,854,775,807."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RATE_CARD_FIELD_NUMBER: _builtins.int
+    REPLACED_VERSION_FIELD_NUMBER: _builtins.int
+    OUTSTANDING_FIELD_NUMBER: _builtins.int
+    OUTSTANDING_POINTS_FIELD_NUMBER: _builtins.int
+    LIABILITY_MICROS_FIELD_NUMBER: _builtins.int
+    SPENDABLE_POINTS_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    OBJECTIONS_FIELD_NUMBER: _builtins.int
+    LEDGER_TIME_FIELD_NUMBER: _builtins.int
+    replaced_version: _builtins.int
+    """The approved version that it would replace; 0 for the partner's first card."""
+    outstanding_points: _builtins.int
+    """The sum of `outstanding`'s points."""
+    liability_micros: _builtins.int
+    """The sum of `outstanding`'s liability, in micros."""
+    spendable_points: _builtins.int
+    """The points that members linked to the partner could spend there now, whoever issued them."""
+    @_builtins.property
+    def rate_card(self) -> Global___RateCard:
+        """The card."""
+
+    @_builtins.property
+    def outstanding(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutstandingPoints]:
+        """The partner's outstanding points as issuer, by version, oldest first. No card changes what they cost: F
+        and P stay with points for as long as these exist.
+        """
+
+    @_builtins.property
+    def before(self) -> Global___RateCardImpact:
+        """What the replaced version makes of them; missing for the partner's first card."""
+
+    @_builtins.property
+    def after(self) -> Global___RateCardImpact:
+        """What this card makes of them."""
+
+    @_builtins.property
+    def objections(self) -> _containers.RepeatedCompositeFieldContainer[_status_pb2.Status]:
+        """The refusals that stand against its approval, in the order of the checks: an approval now would give the
+        first. Empty where only `SAME_PERSON` could still be in the way. A partner is not told the figures of
+        other partners' cards.
+        """
+
+    @_builtins.property
+    def ledger_time(self) -> _timestamp_pb2.Timestamp:
+        """The time of the reading on the ledger clock."""
+
+    def __init__(
+        self,
+        *,
+        rate_card: Global___RateCard | None = ...,
+        replaced_version: _builtins.int = ...,
+        outstanding: _abc.Iterable[Global___OutstandingPoints] | None = ...,
+        outstanding_points: _builtins.int = ...,
+        liability_micros: _builtins.int = ...,
+        spendable_points: _builtins.int = ...,
+        before: Global___RateCardImpact | None = ...,
+        after: Global___RateCardImpact | None = ...,
+        objections: _abc.Iterable[_status_pb2.Status] | None = ...,
+        ledger_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "ledger_time", b"ledger_time", "rate_card", b"rate_card"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "ledger_time", b"ledger_time", "liability_micros", b"liability_micros", "objections", b"objections", "outstanding", b"outstanding", "outstanding_points", b"outstanding_points", "rate_card", b"rate_card", "replaced_version", b"replaced_version", "spendable_points", b"spendable_points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewRateCardResponse: _TypeAlias = PreviewRateCardResponse  # noqa: Y015
+
+@_typing.final
+class OutstandingPoints(_message.Message):
+    """A partner's outstanding points under one version of its card."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    OPEN_POINTS_FIELD_NUMBER: _builtins.int
+    HELD_POINTS_FIELD_NUMBER: _builtins.int
+    FUNDING_MICROS_FIELD_NUMBER: _builtins.int
+    LIABILITY_MICROS_FIELD_NUMBER: _builtins.int
+    PREFUNDED_MICROS_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """The version under which they were issued."""
+    open_points: _builtins.int
+    """Open points within their day."""
+    held_points: _builtins.int
+    """Held points."""
+    funding_micros: _builtins.int
+    """F, in micros a point."""
+    liability_micros: _builtins.int
+    """What burning them will cost the partner: points times F, in micros."""
+    prefunded_micros: _builtins.int
+    """The part of it that the pool holds already: points times P, in micros."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        open_points: _builtins.int = ...,
+        held_points: _builtins.int = ...,
+        funding_micros: _builtins.int = ...,
+        liability_micros: _builtins.int = ...,
+        prefunded_micros: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["funding_micros", b"funding_micros", "held_points", b"held_points", "liability_micros", b"liability_micros", "open_points", b"open_points", "prefunded_micros", b"prefunded_micros", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutstandingPoints: _TypeAlias = OutstandingPoints  # noqa: Y015
+
+@_typing.final
+class RateCardImpact(_message.Message):
+    """What one card makes of the points that are there and of those to come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FUNDING_MICROS_FIELD_NUMBER: _builtins.int
+    MEMBER_VALUE_MICROS_FIELD_NUMBER: _builtins.int
+    REIMBURSEMENT_MICROS_FIELD_NUMBER: _builtins.int
+    EARN_COST_MICROS_FIELD_NUMBER: _builtins.int
+    EARN_VALUE_MICROS_FIELD_NUMBER: _builtins.int
+    funding_micros: _builtins.int
+    """What as many points as are outstanding now cost the partner when issued under this card, in micros."""
+    member_value_micros: _builtins.int
+    """What the spendable points buy at the partner's checkout, in micros."""
+    reimbursement_micros: _builtins.int
+    """What the partner receives if the spendable points of other issuers are all redeemed there, in micros."""
+    earn_cost_micros: _builtins.int
+    """What the points for 1.00 of eligible spend cost the partner, the fee included, in micros, rounded down."""
+    earn_value_micros: _builtins.int
+    """What the points for 1.00 of eligible spend buy at the partner's checkout, in micros, rounded down."""
+    def __init__(
+        self,
+        *,
+        funding_micros: _builtins.int = ...,
+        member_value_micros: _builtins.int = ...,
+        reimbursement_micros: _builtins.int = ...,
+        earn_cost_micros: _builtins.int = ...,
+        earn_value_micros: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["earn_cost_micros", b"earn_cost_micros", "earn_value_micros", b"earn_value_micros", "funding_micros", b"funding_micros", "member_value_micros", b"member_value_micros", "reimbursement_micros", b"reimbursement_micros"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RateCardImpact: _TypeAlias = RateCardImpact  # noqa: Y015
+
+@_typing.final
+class GetRateCardRequest(_message.Message):
+    """Asks for one card."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTNER_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    IN_FORCE_AT_FIELD_NUMBER: _builtins.int
+    partner_id: _builtins.str
+    """The partner. Required from an operator or auditor; a partner leaves it empty or names itself."""
+    version: _builtins.int
+    """This version, whatever its state."""
+    @_builtins.property
+    def in_force_at(self) -> _timestamp_pb2.Timestamp:
+        """The approved one that prices events of this time."""
+
+    def __init__(
+        self,
+        *,
+        partner_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        in_force_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["in_force_at", b"in_force_at", "version", b"version", "which", b"which"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_force_at", b"in_force_at", "partner_id", b"partner_id", "version", b"version", "which", b"which"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_which: _TypeAlias = _typing.Literal["version", "in_force_at"]  # noqa: Y015
+    _WhichOneofArgType_which: _TypeAlias = _typing.Literal["which", b"which"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_which) -> _WhichOneofReturnType_which | None: ...
+
+Global___GetRateCardRequest: _TypeAlias = GetRateCardRequest  # noqa: Y015
+
+@_typing.final
+class GetRateCardResponse(_message.Message):
+    """One card."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RATE_CARD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rate_card(self) -> Global___RateCard:
+        """The card."""
+
+    def __init__(
+        self,
+        *,
+        rate_card: Global___RateCard | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rate_card", b"rate_card"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rate_card", b"rate_card"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRateCardResponse: _TypeAlias = GetRateCardResponse  # noqa: Y015
+
+@_typing.final
 class ListRateCardsRequest(_message.Message):
     """Asks for a page of cards."""
 
@@ -302,22 +624,26 @@ class ListRateCardsRequest(_message.Message):
     PARTNER_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     partner_id: _builtins.str
     """The partner. Required from an operator or auditor; a partner leaves it empty or names itself."""
     page_size: _builtins.int
     """Optional. At most this many, 1 to 1,000; 100 when not set."""
     page_token: _builtins.str
     """Optional. `next_page_token` of the page before."""
+    state: Global___RateCard.State.ValueType
+    """Optional. Only cards of this state."""
     def __init__(
         self,
         *,
         partner_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        state: Global___RateCard.State.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "partner_id", b"partner_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "partner_id", b"partner_id", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

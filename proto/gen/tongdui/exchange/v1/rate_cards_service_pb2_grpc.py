@@ -46,6 +46,21 @@ class RateCardsServiceStub:
                 request_serializer=tongdui_dot_exchange_dot_v1_dot_rate__cards__service__pb2.ApproveRateCardRequest.SerializeToString,
                 response_deserializer=tongdui_dot_exchange_dot_v1_dot_rate__cards__service__pb2.ApproveRateCardResponse.FromString,
                 _registered_method=True)
+        self.WithdrawRateCard = channel.unary_unary(
+                '/tongdui.exchange.v1.RateCardsService/WithdrawRateCard',
+                request_serializer=tongdui_dot_exchange_dot_v1_dot_rate__cards__service__pb2.WithdrawRateCardRequest.SerializeToString,
+                response_deserializer=tongdui_dot_exchange_dot_v1_dot_rate__cards__service__pb2.WithdrawRateCardResponse.FromString,
+                _registered_method=True)
+        self.PreviewRateCard = channel.unary_unary(
+                '/tongdui.exchange.v1.RateCardsService/PreviewRateCard',
+                request_serializer=tongdui_dot_exchange_dot_v1_dot_rate__cards__service__pb2.PreviewRateCardRequest.SerializeToString,
+                response_deserializer=tongdui_dot_exchange_dot_v1_dot_rate__cards__service__pb2.PreviewRateCardResponse.FromString,
+                _registered_method=True)
+        self.GetRateCard = channel.unary_unary(
+                '/tongdui.exchange.v1.RateCardsService/GetRateCard',
+                request_serializer=tongdui_dot_exchange_dot_v1_dot_rate__cards__service__pb2.GetRateCardRequest.SerializeToString,
+                response_deserializer=tongdui_dot_exchange_dot_v1_dot_rate__cards__service__pb2.GetRateCardResponse.FromString,
+                _registered_method=True)
         self.ListRateCards = channel.unary_unary(
                 '/tongdui.exchange.v1.RateCardsService/ListRateCards',
                 request_serializer=tongdui_dot_exchange_dot_v1_dot_rate__cards__service__pb2.ListRateCardsRequest.SerializeToString,
@@ -67,8 +82,31 @@ class RateCardsServiceServicer:
 
     def ApproveRateCard(self, request, context):
         """Approves a proposed card. Operators only, and not the person who proposed it (`SAME_PERSON`).
-        `RATE_CARD_UNFUNDED` where a reimbursement in force or coming would exceed a funding in force or coming
-        or that of a lot with open points; `RATE_CARD_STATE` where it comes too late or out of order.
+        `RATE_CARD_STATE` where it comes too late or out of order; `RATE_CARD_UNFUNDED` where a reimbursement in
+        force or coming would exceed a funding in force or coming or that of a lot with open or held points;
+        `RATE_CARD_ARBITRAGE` where points could be exchanged out and in again for more points.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawRateCard(self, request, context):
+        """Withdraws a proposed card, for ever. Operators only; one person is enough, because it prices nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewRateCard(self, request, context):
+        """Tells what a card would change and what speaks against approving it; decides nothing. It passes over all
+        lots, so it is not for every minute. A partner sees its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRateCard(self, request, context):
+        """Gives one card: of a version, or the one that prices events of a time. A partner sees its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -93,6 +131,21 @@ def add_RateCardsServiceServicer_to_server(servicer, server):
                     servicer.ApproveRateCard,
                     request_deserializer=tongdui_dot_exchange_dot_v1_dot_rate__cards__service__pb2.ApproveRateCardRequest.FromString,
                     response_serializer=tongdui_dot_exchange_dot_v1_dot_rate__cards__service__pb2.ApproveRateCardResponse.SerializeToString,
+            ),
+            'WithdrawRateCard': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawRateCard,
+                    request_deserializer=tongdui_dot_exchange_dot_v1_dot_rate__cards__service__pb2.WithdrawRateCardRequest.FromString,
+                    response_serializer=tongdui_dot_exchange_dot_v1_dot_rate__cards__service__pb2.WithdrawRateCardResponse.SerializeToString,
+            ),
+            'PreviewRateCard': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewRateCard,
+                    request_deserializer=tongdui_dot_exchange_dot_v1_dot_rate__cards__service__pb2.PreviewRateCardRequest.FromString,
+                    response_serializer=tongdui_dot_exchange_dot_v1_dot_rate__cards__service__pb2.PreviewRateCardResponse.SerializeToString,
+            ),
+            'GetRateCard': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRateCard,
+                    request_deserializer=tongdui_dot_exchange_dot_v1_dot_rate__cards__service__pb2.GetRateCardRequest.FromString,
+                    response_serializer=tongdui_dot_exchange_dot_v1_dot_rate__cards__service__pb2.GetRateCardResponse.SerializeToString,
             ),
             'ListRateCards': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRateCards,
@@ -156,6 +209,87 @@ class RateCardsService:
             '/tongdui.exchange.v1.RateCardsService/ApproveRateCard',
             tongdui_dot_exchange_dot_v1_dot_rate__cards__service__pb2.ApproveRateCardRequest.SerializeToString,
             tongdui_dot_exchange_dot_v1_dot_rate__cards__service__pb2.ApproveRateCardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawRateCard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tongdui.exchange.v1.RateCardsService/WithdrawRateCard',
+            tongdui_dot_exchange_dot_v1_dot_rate__cards__service__pb2.WithdrawRateCardRequest.SerializeToString,
+            tongdui_dot_exchange_dot_v1_dot_rate__cards__service__pb2.WithdrawRateCardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewRateCard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tongdui.exchange.v1.RateCardsService/PreviewRateCard',
+            tongdui_dot_exchange_dot_v1_dot_rate__cards__service__pb2.PreviewRateCardRequest.SerializeToString,
+            tongdui_dot_exchange_dot_v1_dot_rate__cards__service__pb2.PreviewRateCardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRateCard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tongdui.exchange.v1.RateCardsService/GetRateCard',
+            tongdui_dot_exchange_dot_v1_dot_rate__cards__service__pb2.GetRateCardRequest.SerializeToString,
+            tongdui_dot_exchange_dot_v1_dot_rate__cards__service__pb2.GetRateCardResponse.FromString,
             options,
             channel_credentials,
             insecure,

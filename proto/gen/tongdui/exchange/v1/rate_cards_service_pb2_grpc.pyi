@@ -39,9 +39,18 @@ class RateCardsServiceStub:
     """Proposes the next version of a partner's card. Operators only."""
     ApproveRateCard: _grpc.UnaryUnaryMultiCallable[_rate_cards_service_pb2.ApproveRateCardRequest, _rate_cards_service_pb2.ApproveRateCardResponse]
     """Approves a proposed card. Operators only, and not the person who proposed it (`SAME_PERSON`).
-    `RATE_CARD_UNFUNDED` where a reimbursement in force or coming would exceed a funding in force or coming
-    or that of a lot with open points; `RATE_CARD_STATE` where it comes too late or out of order.
+    `RATE_CARD_STATE` where it comes too late or out of order; `RATE_CARD_UNFUNDED` where a reimbursement in
+    force or coming would exceed a funding in force or coming or that of a lot with open or held points;
+    `RATE_CARD_ARBITRAGE` where points could be exchanged out and in again for more points.
     """
+    WithdrawRateCard: _grpc.UnaryUnaryMultiCallable[_rate_cards_service_pb2.WithdrawRateCardRequest, _rate_cards_service_pb2.WithdrawRateCardResponse]
+    """Withdraws a proposed card, for ever. Operators only; one person is enough, because it prices nothing."""
+    PreviewRateCard: _grpc.UnaryUnaryMultiCallable[_rate_cards_service_pb2.PreviewRateCardRequest, _rate_cards_service_pb2.PreviewRateCardResponse]
+    """Tells what a card would change and what speaks against approving it; decides nothing. It passes over all
+    lots, so it is not for every minute. A partner sees its own.
+    """
+    GetRateCard: _grpc.UnaryUnaryMultiCallable[_rate_cards_service_pb2.GetRateCardRequest, _rate_cards_service_pb2.GetRateCardResponse]
+    """Gives one card: of a version, or the one that prices events of a time. A partner sees its own."""
     ListRateCards: _grpc.UnaryUnaryMultiCallable[_rate_cards_service_pb2.ListRateCardsRequest, _rate_cards_service_pb2.ListRateCardsResponse]
     """Lists a partner's cards, newest version first. A partner sees its own."""
 
@@ -56,9 +65,18 @@ class RateCardsServiceAsyncStub(RateCardsServiceStub):
     """Proposes the next version of a partner's card. Operators only."""
     ApproveRateCard: _aio.UnaryUnaryMultiCallable[_rate_cards_service_pb2.ApproveRateCardRequest, _rate_cards_service_pb2.ApproveRateCardResponse]  # type: ignore[assignment]
     """Approves a proposed card. Operators only, and not the person who proposed it (`SAME_PERSON`).
-    `RATE_CARD_UNFUNDED` where a reimbursement in force or coming would exceed a funding in force or coming
-    or that of a lot with open points; `RATE_CARD_STATE` where it comes too late or out of order.
+    `RATE_CARD_STATE` where it comes too late or out of order; `RATE_CARD_UNFUNDED` where a reimbursement in
+    force or coming would exceed a funding in force or coming or that of a lot with open or held points;
+    `RATE_CARD_ARBITRAGE` where points could be exchanged out and in again for more points.
     """
+    WithdrawRateCard: _aio.UnaryUnaryMultiCallable[_rate_cards_service_pb2.WithdrawRateCardRequest, _rate_cards_service_pb2.WithdrawRateCardResponse]  # type: ignore[assignment]
+    """Withdraws a proposed card, for ever. Operators only; one person is enough, because it prices nothing."""
+    PreviewRateCard: _aio.UnaryUnaryMultiCallable[_rate_cards_service_pb2.PreviewRateCardRequest, _rate_cards_service_pb2.PreviewRateCardResponse]  # type: ignore[assignment]
+    """Tells what a card would change and what speaks against approving it; decides nothing. It passes over all
+    lots, so it is not for every minute. A partner sees its own.
+    """
+    GetRateCard: _aio.UnaryUnaryMultiCallable[_rate_cards_service_pb2.GetRateCardRequest, _rate_cards_service_pb2.GetRateCardResponse]  # type: ignore[assignment]
+    """Gives one card: of a version, or the one that prices events of a time. A partner sees its own."""
     ListRateCards: _aio.UnaryUnaryMultiCallable[_rate_cards_service_pb2.ListRateCardsRequest, _rate_cards_service_pb2.ListRateCardsResponse]  # type: ignore[assignment]
     """Lists a partner's cards, newest version first. A partner sees its own."""
 
@@ -82,9 +100,36 @@ class RateCardsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_rate_cards_service_pb2.ApproveRateCardResponse, _abc.Awaitable[_rate_cards_service_pb2.ApproveRateCardResponse]]:
         """Approves a proposed card. Operators only, and not the person who proposed it (`SAME_PERSON`).
-        `RATE_CARD_UNFUNDED` where a reimbursement in force or coming would exceed a funding in force or coming
-        or that of a lot with open points; `RATE_CARD_STATE` where it comes too late or out of order.
+        `RATE_CARD_STATE` where it comes too late or out of order; `RATE_CARD_UNFUNDED` where a reimbursement in
+        force or coming would exceed a funding in force or coming or that of a lot with open or held points;
+        `RATE_CARD_ARBITRAGE` where points could be exchanged out and in again for more points.
         """
+
+    @_abc_1.abstractmethod
+    def WithdrawRateCard(
+        self,
+        request: _rate_cards_service_pb2.WithdrawRateCardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_cards_service_pb2.WithdrawRateCardResponse, _abc.Awaitable[_rate_cards_service_pb2.WithdrawRateCardResponse]]:
+        """Withdraws a proposed card, for ever. Operators only; one person is enough, because it prices nothing."""
+
+    @_abc_1.abstractmethod
+    def PreviewRateCard(
+        self,
+        request: _rate_cards_service_pb2.PreviewRateCardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_cards_service_pb2.PreviewRateCardResponse, _abc.Awaitable[_rate_cards_service_pb2.PreviewRateCardResponse]]:
+        """Tells what a card would change and what speaks against approving it; decides nothing. It passes over all
+        lots, so it is not for every minute. A partner sees its own.
+        """
+
+    @_abc_1.abstractmethod
+    def GetRateCard(
+        self,
+        request: _rate_cards_service_pb2.GetRateCardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_cards_service_pb2.GetRateCardResponse, _abc.Awaitable[_rate_cards_service_pb2.GetRateCardResponse]]:
+        """Gives one card: of a version, or the one that prices events of a time. A partner sees its own."""
 
     @_abc_1.abstractmethod
     def ListRateCards(

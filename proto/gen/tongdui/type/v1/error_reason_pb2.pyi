@@ -132,6 +132,104 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND, not recorded. No entry of this id, or it is not the caller's to see."""
     ERROR_REASON_SETTLEMENT_UNKNOWN: _ErrorReason.ValueType  # 67
     """NOT_FOUND, not recorded. Settlement has no statement or certificate for this date."""
+    ERROR_REASON_MEMBER_FROZEN: _ErrorReason.ValueType  # 70
+    """FAILED_PRECONDITION, recorded. The member's account is frozen: it neither earns nor spends."""
+    ERROR_REASON_MEMBER_CLOSED: _ErrorReason.ValueType  # 71
+    """FAILED_PRECONDITION, recorded. The member's account is closed."""
+    ERROR_REASON_MEMBER_MERGED: _ErrorReason.ValueType  # 72
+    """FAILED_PRECONDITION, recorded. The member's account lives on in another; metadata `survivor_member_id` names
+    it.
+    """
+    ERROR_REASON_MEMBER_STATE: _ErrorReason.ValueType  # 73
+    """FAILED_PRECONDITION, recorded. The account's state, in metadata `state`, does not allow this."""
+    ERROR_REASON_SAME_MEMBER: _ErrorReason.ValueType  # 74
+    """FAILED_PRECONDITION, recorded. Both members are the same."""
+    ERROR_REASON_POINTS_OUTSTANDING: _ErrorReason.ValueType  # 75
+    """FAILED_PRECONDITION, recorded. Points are pending or held; metadata `pending_points`, `held_points`."""
+    ERROR_REASON_ORIGINAL_UNKNOWN: _ErrorReason.ValueType  # 76
+    """NOT_FOUND, recorded. No accepted command of the caller with this `original_request_id`, of the kind this one
+    follows, was for this member.
+    """
+    ERROR_REASON_NOT_PENDING: _ErrorReason.ValueType  # 77
+    """FAILED_PRECONDITION, recorded. The earn was not pending, or was confirmed or cancelled before."""
+    ERROR_REASON_EARN_CANCELLED: _ErrorReason.ValueType  # 78
+    """FAILED_PRECONDITION, recorded. The earn was cancelled: there is nothing to claw back."""
+    ERROR_REASON_CLAW_BACK_BASIS: _ErrorReason.ValueType  # 79
+    """FAILED_PRECONDITION, recorded. Only an earn by eligible spend can be clawed back by spend."""
+    ERROR_REASON_OVER_ORIGINAL: _ErrorReason.ValueType  # 80
+    """FAILED_PRECONDITION, recorded. More than is left of the original; metadata `remaining_points` or
+    `remaining_spend_minor`.
+    """
+    ERROR_REASON_HOLD_UNKNOWN: _ErrorReason.ValueType  # 81
+    """NOT_FOUND, recorded. No accepted authorisation of the caller with this `original_request_id` was for this
+    member.
+    """
+    ERROR_REASON_HOLD_CLOSED: _ErrorReason.ValueType  # 82
+    """FAILED_PRECONDITION, recorded. The hold was captured, voided, confirmed or refused before; metadata
+    `entry_id`.
+    """
+    ERROR_REASON_HOLD_LAPSED: _ErrorReason.ValueType  # 83
+    """FAILED_PRECONDITION, recorded. The hold's time was over before this was decided."""
+    ERROR_REASON_HOLD_TOO_LONG: _ErrorReason.ValueType  # 84
+    """FAILED_PRECONDITION, recorded. A hold can't be longer than 7 days in all."""
+    ERROR_REASON_NO_NATIVE_RATE: _ErrorReason.ValueType  # 85
+    """FAILED_PRECONDITION, recorded. The caller's rate card has no rate for its native points."""
+    ERROR_REASON_NOTHING_TO_EXCHANGE: _ErrorReason.ValueType  # 86
+    """FAILED_PRECONDITION, recorded. The points give less than one native point."""
+    ERROR_REASON_ALREADY_EARNED: _ErrorReason.ValueType  # 87
+    """ALREADY_EXISTS, recorded. The member has earned by this `once_rule` before."""
+    ERROR_REASON_QUOTE_EXPIRED: _ErrorReason.ValueType  # 88
+    """FAILED_PRECONDITION, recorded. The quote's time is over. Ask for a new one."""
+    ERROR_REASON_QUOTE_USED: _ErrorReason.ValueType  # 89
+    """ALREADY_EXISTS, recorded. Another command used this quote up."""
+    ERROR_REASON_PAY_CODE_INVALID: _ErrorReason.ValueType  # 90
+    """PERMISSION_DENIED, recorded. The pay code is unknown, used, expired, or not for this member or partner; five
+    in a row lock the terminal.
+    """
+    ERROR_REASON_PAY_CODE_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 91
+    """PERMISSION_DENIED, recorded. More than the pay code was issued for; metadata `limit_points`."""
+    ERROR_REASON_TERMINAL_LOCKED: _ErrorReason.ValueType  # 92
+    """PERMISSION_DENIED, recorded. Too many wrong pay codes at this terminal; an operator unlocks it."""
+    ERROR_REASON_MEMBER_DAILY_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 93
+    """PERMISSION_DENIED, recorded. The member has reached the coalition's limit of a day; metadata `limit_burns`
+    or `limit_points`.
+    """
+    ERROR_REASON_TERMINAL_DAILY_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 94
+    """PERMISSION_DENIED, recorded. The terminal has reached the coalition's limit of a day; metadata `limit_burns`
+    or `limit_points`.
+    """
+    ERROR_REASON_TRANSFER_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 95
+    """PERMISSION_DENIED, recorded. The transfer is above the coalition's limit; metadata `limit_points`."""
+    ERROR_REASON_UNKNOWN_PARTY: _ErrorReason.ValueType  # 96
+    """FAILED_PRECONDITION, recorded. An adjustment names a partner that does not exist."""
+    ERROR_REASON_ADJUSTMENT_UNKNOWN: _ErrorReason.ValueType  # 97
+    """NOT_FOUND, not recorded. No correction has this id."""
+    ERROR_REASON_TERMINAL_UNKNOWN: _ErrorReason.ValueType  # 98
+    """NOT_FOUND, not recorded. No pay code was ever tried at this terminal."""
+    ERROR_REASON_CURSOR_AHEAD: _ErrorReason.ValueType  # 110
+    """OUT_OF_RANGE, not recorded. The cursor is past the end of the journal, so it is of another ledger or of a
+    state that was lost; metadata `last_sequence`.
+    """
+    ERROR_REASON_RATE_CARD_ARBITRAGE: _ErrorReason.ValueType  # 100
+    """FAILED_PRECONDITION, not recorded. With this rate card points could be exchanged out and in again for more
+    points than it took; metadata prints the cycle.
+    """
+    ERROR_REASON_CONTACT_PROOF_INVALID: _ErrorReason.ValueType  # 120
+    """PERMISSION_DENIED, not recorded. The proof of a contact is unknown, used, past its 10 minutes or spoilt by
+    wrong codes, or this code is wrong; metadata `remaining_tries`.
+    """
+    ERROR_REASON_CODE_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 121
+    """RESOURCE_EXHAUSTED, not recorded. Too many one-time codes within an hour; metadata `limit_of` (`contact` or
+    `partner`) and `limit_count`.
+    """
+    ERROR_REASON_CODE_SENDER_MISSING: _ErrorReason.ValueType  # 122
+    """FAILED_PRECONDITION, not recorded. The hub has nobody to bring one-time codes to members."""
+    ERROR_REASON_CODE_NOT_SENT: _ErrorReason.ValueType  # 123
+    """UNAVAILABLE, not recorded. The one-time code could not be sent; the same request tries again."""
+    ERROR_REASON_MEMBER_NOT_CLOSED: _ErrorReason.ValueType  # 124
+    """FAILED_PRECONDITION, not recorded. Only a closed member can be erased; metadata `state`, `pending_points`,
+    `held_points`, and `survivor_member_id` for a merged one.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The stable reason of an error, sent as the `reason` of exactly one `google.rpc.ErrorInfo` (without the
@@ -250,4 +348,102 @@ ERROR_REASON_ENTRY_UNKNOWN: ErrorReason.ValueType  # 66
 """NOT_FOUND, not recorded. No entry of this id, or it is not the caller's to see."""
 ERROR_REASON_SETTLEMENT_UNKNOWN: ErrorReason.ValueType  # 67
 """NOT_FOUND, not recorded. Settlement has no statement or certificate for this date."""
+ERROR_REASON_MEMBER_FROZEN: ErrorReason.ValueType  # 70
+"""FAILED_PRECONDITION, recorded. The member's account is frozen: it neither earns nor spends."""
+ERROR_REASON_MEMBER_CLOSED: ErrorReason.ValueType  # 71
+"""FAILED_PRECONDITION, recorded. The member's account is closed."""
+ERROR_REASON_MEMBER_MERGED: ErrorReason.ValueType  # 72
+"""FAILED_PRECONDITION, recorded. The member's account lives on in another; metadata `survivor_member_id` names
+it.
+"""
+ERROR_REASON_MEMBER_STATE: ErrorReason.ValueType  # 73
+"""FAILED_PRECONDITION, recorded. The account's state, in metadata `state`, does not allow this."""
+ERROR_REASON_SAME_MEMBER: ErrorReason.ValueType  # 74
+"""FAILED_PRECONDITION, recorded. Both members are the same."""
+ERROR_REASON_POINTS_OUTSTANDING: ErrorReason.ValueType  # 75
+"""FAILED_PRECONDITION, recorded. Points are pending or held; metadata `pending_points`, `held_points`."""
+ERROR_REASON_ORIGINAL_UNKNOWN: ErrorReason.ValueType  # 76
+"""NOT_FOUND, recorded. No accepted command of the caller with this `original_request_id`, of the kind this one
+follows, was for this member.
+"""
+ERROR_REASON_NOT_PENDING: ErrorReason.ValueType  # 77
+"""FAILED_PRECONDITION, recorded. The earn was not pending, or was confirmed or cancelled before."""
+ERROR_REASON_EARN_CANCELLED: ErrorReason.ValueType  # 78
+"""FAILED_PRECONDITION, recorded. The earn was cancelled: there is nothing to claw back."""
+ERROR_REASON_CLAW_BACK_BASIS: ErrorReason.ValueType  # 79
+"""FAILED_PRECONDITION, recorded. Only an earn by eligible spend can be clawed back by spend."""
+ERROR_REASON_OVER_ORIGINAL: ErrorReason.ValueType  # 80
+"""FAILED_PRECONDITION, recorded. More than is left of the original; metadata `remaining_points` or
+`remaining_spend_minor`.
+"""
+ERROR_REASON_HOLD_UNKNOWN: ErrorReason.ValueType  # 81
+"""NOT_FOUND, recorded. No accepted authorisation of the caller with this `original_request_id` was for this
+member.
+"""
+ERROR_REASON_HOLD_CLOSED: ErrorReason.ValueType  # 82
+"""FAILED_PRECONDITION, recorded. The hold was captured, voided, confirmed or refused before; metadata
+`entry_id`.
+"""
+ERROR_REASON_HOLD_LAPSED: ErrorReason.ValueType  # 83
+"""FAILED_PRECONDITION, recorded. The hold's time was over before this was decided."""
+ERROR_REASON_HOLD_TOO_LONG: ErrorReason.ValueType  # 84
+"""FAILED_PRECONDITION, recorded. A hold can't be longer than 7 days in all."""
+ERROR_REASON_NO_NATIVE_RATE: ErrorReason.ValueType  # 85
+"""FAILED_PRECONDITION, recorded. The caller's rate card has no rate for its native points."""
+ERROR_REASON_NOTHING_TO_EXCHANGE: ErrorReason.ValueType  # 86
+"""FAILED_PRECONDITION, recorded. The points give less than one native point."""
+ERROR_REASON_ALREADY_EARNED: ErrorReason.ValueType  # 87
+"""ALREADY_EXISTS, recorded. The member has earned by this `once_rule` before."""
+ERROR_REASON_QUOTE_EXPIRED: ErrorReason.ValueType  # 88
+"""FAILED_PRECONDITION, recorded. The quote's time is over. Ask for a new one."""
+ERROR_REASON_QUOTE_USED: ErrorReason.ValueType  # 89
+"""ALREADY_EXISTS, recorded. Another command used this quote up."""
+ERROR_REASON_PAY_CODE_INVALID: ErrorReason.ValueType  # 90
+"""PERMISSION_DENIED, recorded. The pay code is unknown, used, expired, or not for this member or partner; five
+in a row lock the terminal.
+"""
+ERROR_REASON_PAY_CODE_LIMIT_EXCEEDED: ErrorReason.ValueType  # 91
+"""PERMISSION_DENIED, recorded. More than the pay code was issued for; metadata `limit_points`."""
+ERROR_REASON_TERMINAL_LOCKED: ErrorReason.ValueType  # 92
+"""PERMISSION_DENIED, recorded. Too many wrong pay codes at this terminal; an operator unlocks it."""
+ERROR_REASON_MEMBER_DAILY_LIMIT_EXCEEDED: ErrorReason.ValueType  # 93
+"""PERMISSION_DENIED, recorded. The member has reached the coalition's limit of a day; metadata `limit_burns`
+or `limit_points`.
+"""
+ERROR_REASON_TERMINAL_DAILY_LIMIT_EXCEEDED: ErrorReason.ValueType  # 94
+"""PERMISSION_DENIED, recorded. The terminal has reached the coalition's limit of a day; metadata `limit_burns`
+or `limit_points`.
+"""
+ERROR_REASON_TRANSFER_LIMIT_EXCEEDED: ErrorReason.ValueType  # 95
+"""PERMISSION_DENIED, recorded. The transfer is above the coalition's limit; metadata `limit_points`."""
+ERROR_REASON_UNKNOWN_PARTY: ErrorReason.ValueType  # 96
+"""FAILED_PRECONDITION, recorded. An adjustment names a partner that does not exist."""
+ERROR_REASON_ADJUSTMENT_UNKNOWN: ErrorReason.ValueType  # 97
+"""NOT_FOUND, not recorded. No correction has this id."""
+ERROR_REASON_TERMINAL_UNKNOWN: ErrorReason.ValueType  # 98
+"""NOT_FOUND, not recorded. No pay code was ever tried at this terminal."""
+ERROR_REASON_CURSOR_AHEAD: ErrorReason.ValueType  # 110
+"""OUT_OF_RANGE, not recorded. The cursor is past the end of the journal, so it is of another ledger or of a
+state that was lost; metadata `last_sequence`.
+"""
+ERROR_REASON_RATE_CARD_ARBITRAGE: ErrorReason.ValueType  # 100
+"""FAILED_PRECONDITION, not recorded. With this rate card points could be exchanged out and in again for more
+points than it took; metadata prints the cycle.
+"""
+ERROR_REASON_CONTACT_PROOF_INVALID: ErrorReason.ValueType  # 120
+"""PERMISSION_DENIED, not recorded. The proof of a contact is unknown, used, past its 10 minutes or spoilt by
+wrong codes, or this code is wrong; metadata `remaining_tries`.
+"""
+ERROR_REASON_CODE_LIMIT_EXCEEDED: ErrorReason.ValueType  # 121
+"""RESOURCE_EXHAUSTED, not recorded. Too many one-time codes within an hour; metadata `limit_of` (`contact` or
+`partner`) and `limit_count`.
+"""
+ERROR_REASON_CODE_SENDER_MISSING: ErrorReason.ValueType  # 122
+"""FAILED_PRECONDITION, not recorded. The hub has nobody to bring one-time codes to members."""
+ERROR_REASON_CODE_NOT_SENT: ErrorReason.ValueType  # 123
+"""UNAVAILABLE, not recorded. The one-time code could not be sent; the same request tries again."""
+ERROR_REASON_MEMBER_NOT_CLOSED: ErrorReason.ValueType  # 124
+"""FAILED_PRECONDITION, not recorded. Only a closed member can be erased; metadata `state`, `pending_points`,
+`held_points`, and `survivor_member_id` for a merged one.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
