@@ -44,7 +44,10 @@ class HubFailed(RuntimeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardTerms:
-    """A rate card in a person's words. Prices in micros a point, rates as (numerator, denominator)."""
+    """A rate card in a person's words. Prices in micros a point, rates as (numerator, denominator).
+
+    Without native rates, native points are not exchanged.
+    """
 
     earn_rate: tuple[int, int] = (1, 1)
     face_value_micros: int = 10_000
@@ -56,6 +59,9 @@ class CardTerms:
     expiry: rate_cards_service_pb2.ExpiryPolicy = field(
         default_factory=lambda: rate_cards_service_pb2.ExpiryPolicy(months_to_month_end=12)
     )
+    native_rate_in: tuple[int, int] | None = None
+    native_rate_out: tuple[int, int] | None = None
+    exchange_spread: tuple[int, int] | None = None
 
 
 @dataclass(slots=True)
@@ -232,6 +238,9 @@ class Operators:
             prefunded_micros=terms.prefunded_micros,
             expiry_policy=terms.expiry,
             breakage_issuer_share=fraction(terms.breakage_issuer_share),
+            native_rate_in=terms.native_rate_in and fraction(terms.native_rate_in),
+            native_rate_out=terms.native_rate_out and fraction(terms.native_rate_out),
+            exchange_spread=terms.exchange_spread and fraction(terms.exchange_spread),
         )
         proposed = await self.first.call(
             _CARDS + "ProposeRateCard",

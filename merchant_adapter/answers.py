@@ -1,4 +1,4 @@
-"""What a hub answers, as plain values.
+"""What a hub answers about members, accounts and the journal, as plain values.
 
 Points are whole; money is in micros, millionths of the settlement currency's major unit. All times are aware
 and in UTC; all days are of the coalition's time zone.
@@ -8,40 +8,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from merchant_adapter.commands import Consent
+from merchant_adapter.points_answers import PointsAnswer
 from merchant_adapter.receipts import Receipt
-
-
-@dataclass(frozen=True, slots=True)
-class Earned:
-    """An accepted earn. `receipt` is set where this was the whole answer; a batch has one for all of it."""
-
-    request_id: str
-    entry_id: str
-    points: int
-    available_points: int
-    rate_version: int
-    expiry_date: date | None
-    decided_time: datetime
-    receipt: Receipt | None = field(default=None, repr=False, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Burned:
-    """An accepted burn.
-
-    `value_micros` is what the points are worth at the caller's checkout, `reimbursement_micros` what the
-    caller will be paid for them.
-    """
-
-    request_id: str
-    entry_id: str
-    points: int
-    available_points: int
-    rate_version: int
-    value_micros: int
-    reimbursement_micros: int
-    decided_time: datetime
-    receipt: Receipt | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +39,38 @@ class ConsentSet:
     receipt: Receipt | None = field(default=None, repr=False, compare=False)
 
 
-Accepted = Earned | Burned | Enrolled | Linked | ConsentSet
+@dataclass(frozen=True, slots=True)
+class ProofStarted:
+    """A proof under way: its code can be given until `expire_time`."""
+
+    request_id: str
+    proof_id: str
+    expire_time: datetime
+    receipt: Receipt | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Unlinked:
+    """A link that was undone."""
+
+    request_id: str
+    member_id: str
+    receipt: Receipt | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PayCode:
+    """A pay code of 20 digits, good until `expire_time`. `merchant_adapter.pay_codes` draws `qr_text`."""
+
+    request_id: str
+    code: str = field(repr=False)
+    qr_text: str = field(repr=False)
+    issue_time: datetime
+    expire_time: datetime
+    receipt: Receipt | None = field(default=None, repr=False, compare=False)
+
+
+Accepted = PointsAnswer | ProofStarted | Enrolled | Linked | Unlinked | ConsentSet | PayCode
 """Every acceptance of a write of a partner."""
 
 
@@ -88,8 +87,33 @@ class WalletLot:
 
 
 @dataclass(frozen=True, slots=True)
+class OwedPoints:
+    """Points of deficits, owed to one issuer."""
+
+    issuer_id: str
+    points: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiringPoints:
+    """Points with one last usable day."""
+
+    expiry_date: date
+    points: int
+
+
+@dataclass(frozen=True, slots=True)
 class Wallet:
-    """A member's account; `lots` are those with open or held points, in the order they are spent."""
+    """A member's account.
+
+    Attributes:
+        lots: those with open or held points, in the order they are spent.
+        state: `active`, `frozen`, `closed` or `merged`.
+        survivor_member_id: the member that a merged one lives on in, empty for any other.
+        value_micros: what the available points buy at the caller's checkout; None without a card in force.
+        deficits: the points owed, by issuer; they add up to `deficit_points`.
+        expiry_forecast: the available points that will expire within 90 days, by day.
+    """
 
     member_id: str
     available_points: int
@@ -98,6 +122,11 @@ class Wallet:
     deficit_points: int
     lots: tuple[WalletLot, ...]
     read_time: datetime
+    state: str
+    survivor_member_id: str
+    value_micros: int | None
+    deficits: tuple[OwedPoints, ...]
+    expiry_forecast: tuple[ExpiringPoints, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +139,7 @@ class Leg:
     from_account: str
     to_account: str
     points: int
+    member_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +177,10 @@ class Entry:
     rate_version: int
     legs: tuple[Leg, ...]
     lines: tuple[Line, ...]
+    spend_minor: int = 0
+    native_points: int = 0
+    original_entry_id: str = ""
+    explanation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,3 +207,14 @@ class Ledger:
     late_limit_seconds: int
     clock: str
     ledger_time: datetime
+    card_notice_seconds: int
+    claw_back: str
+    refund: str
+    grace_days: int
+    pending_days: int
+    member_daily_burns: int
+    member_daily_points: int
+    terminal_daily_burns: int
+    terminal_daily_points: int
+    transfer_limit_points: int
+    transfer_daily_points: int

@@ -1,7 +1,7 @@
-"""One signed unary call: bytes out under our signature, bytes back under the hub's. Knows no service."""
+"""One signed call: bytes out under our signature, bytes back under the hub's. Knows no service."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, Self, TypeVar
@@ -24,7 +24,7 @@ from tongdui.signing import RECEIPT_ENTRY_NAMES
 DEFAULT_TIMEOUT_SECONDS = 10.0
 
 MAX_CALLS_IN_FLIGHT = 256
-"""Calls of one channel that are under way at once; more wait for their turn, unsigned and without a deadline.
+"""Calls of one channel that are under way at once; more wait for their turn, unsigned.
 
 A hub resets calls beyond the streams it allows (1,024 a connection), which would leave their outcome unknown.
 """
@@ -110,27 +110,58 @@ class SignedChannel:
         request: Message | bytes,
         answer_type: type[T],
         *,
-        timeout_seconds: float | None = None,
+        deadline_seconds: float | None = None,
     ) -> Answer[T]:
         """Calls any unary method: `method` is its descriptor or `/package.Service/Method`.
 
         A `Message` is serialised once; `bytes` are sent as they are. Raises HubError.
         """
         prepared = prepare_call(method, request)
-        answer = await self.send(prepared, timeout_seconds=timeout_seconds)
+        answer = await self.send(prepared, deadline_seconds=deadline_seconds)
         return Answer(parse_answer(prepared, answer, answer_type), answer.body, answer.receipt)
 
-    async def send(self, prepared: Prepared, *, timeout_seconds: float | None = None) -> AnswerBytes:
+    async def send(self, prepared: Prepared, *, deadline_seconds: float | None = None) -> AnswerBytes:
         """Signs these bytes afresh, sends them and returns the accepted answer, verified but not parsed.
 
-        Raises HubError; its `prepared` is this request. A cancelled call leaves the outcome unknown.
+        Raises HubError; its `prepared` is this request. A cancelled call leaves the outcome unknown, and so does
+        one without an answer after `deadline_seconds`, waiting for its turn included. Without them it waits for
+        its turn as long as it takes, and then for the channel's `timeout_seconds`.
         """
         if len(prepared.body) > MAX_REQUEST_BYTES:
             error = InvalidRequest.of_field("request", f"longer than {MAX_REQUEST_BYTES} bytes")
             error.prepared = prepared
             raise error
-        async with self._in_flight:
-            return await self._exchange(prepared, timeout_seconds)
+        if deadline_seconds is None:
+            async with self._in_flight:
+                return await self._exchange(prepared, self._timeout_seconds)
+        now = asyncio.get_running_loop().time
+        ends = now() + deadline_seconds
+        try:
+            async with asyncio.timeout_at(ends):
+                await self._in_flight.acquire()
+        except TimeoutError:
+            raise _not_sent(prepared) from None
+        try:
+            return await self._exchange(prepared, ends - now())
+        finally:
+            self._in_flight.release()
+
+    async def stream(self, prepared: Prepared) -> AsyncGenerator[bytes, None]:
+        """Signs these bytes afresh and gives the messages of a streaming method as they come, not parsed.
+
+        The hub sends on as messages are taken. It has no deadline; closing the generator ends the call. Raises
+        HubError; its `prepared` is this request.
+        """
+        entries = self._signer.sign(prepared.path, prepared.body)
+        method: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = self._channel.unary_stream(prepared.path)
+        call = method(prepared.body, metadata=entries)
+        try:
+            async for body in call:
+                yield body
+        except grpc.aio.AioRpcError as failure:
+            raise self._failure(prepared, entries, failure) from None
+        finally:
+            call.cancel()
 
     async def close(self) -> None:
         """Closes the connection; calls still under way are cancelled and their outcome is unknown."""
@@ -142,10 +173,9 @@ class SignedChannel:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _exchange(self, prepared: Prepared, timeout_seconds: float | None) -> AnswerBytes:
+    async def _exchange(self, prepared: Prepared, timeout_seconds: float) -> AnswerBytes:
         entries = self._signer.sign(prepared.path, prepared.body)
-        timeout = self._timeout_seconds if timeout_seconds is None else timeout_seconds
-        call = self._call(prepared.path)(prepared.body, metadata=entries, timeout=timeout)
+        call = self._call(prepared.path)(prepared.body, metadata=entries, timeout=timeout_seconds)
         try:
             body = await call
             trailing: Trailing = list(await call.trailing_metadata())
@@ -233,6 +263,12 @@ def readable(prepared: Prepared, answer: AnswerBytes) -> Iterator[None]:
         yield
     except (ValueError, OverflowError) as error:
         raise unreadable(f"the answer makes no sense: {error}", prepared, answer) from error
+
+
+def _not_sent(prepared: Prepared) -> OutcomeUnknown:
+    # Unknown all the same: an earlier try of this request may have been decided.
+    message = "not sent: other calls were under way until the deadline"
+    return OutcomeUnknown(Refusal("DEADLINE_EXCEEDED", Reason.NO_ANSWER, message), prepared=prepared)
 
 
 def _no_answer(prepared: Prepared, failure: grpc.aio.AioRpcError) -> OutcomeUnknown:

@@ -1,58 +1,14 @@
-"""What a partner asks of a hub, as plain values.
+"""What a partner asks of `MembersService`, as plain values.
 
 A command's `request_id` is chosen when the value is made. Keep the value: repeating it repeats the same
 decision, whatever became of the first try.
 """
 
 from dataclasses import dataclass, field
-from datetime import date, datetime
 
+from merchant_adapter.points_answers import PointsAnswer
+from merchant_adapter.points_commands import PointsCommand
 from merchant_adapter.request_ids import new_request_id
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EarnCommand:
-    """Gives a member points that the caller issues and pays for.
-
-    Exactly one of `points` (1 to 1,000,000,000) and `eligible_spend_minor` (minor units such as fen, 1 to
-    1,000,000,000,000; points by the caller's rate card, rounded down) is set. `event_time`, with a time
-    zone, is when the sale happened: it chooses the rate card. `reference` is the order or receipt number
-    and unique among the caller's accepted earns. Texts are 1 to 64 printable characters, `reason` 200;
-    `reason`, `campaign_id` and `channel` may be left empty. An `expiry_date` can only shorten the life that
-    the rate card gives the points.
-    """
-
-    member_id: str
-    event_time: datetime
-    store_id: str
-    terminal_id: str
-    reference: str
-    points: int | None = None
-    eligible_spend_minor: int | None = None
-    reason: str = ""
-    campaign_id: str = ""
-    channel: str = ""
-    expiry_date: date | None = None
-    request_id: str = field(default_factory=new_request_id)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BurnCommand:
-    """Spends `points` (1 to 1,000,000,000) of a member at the caller, all of them or none.
-
-    The member must have consented to burns at the caller. The other fields are as in `EarnCommand`.
-    """
-
-    member_id: str
-    event_time: datetime
-    store_id: str
-    terminal_id: str
-    reference: str
-    points: int
-    reason: str = ""
-    campaign_id: str = ""
-    channel: str = ""
-    request_id: str = field(default_factory=new_request_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,21 +23,51 @@ class Consent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StartContactProof:
+    """Has a one-time code sent to a phone (E.164) or an e-mail; exactly one is set.
+
+    With `attested` no code is sent: the caller's word counts, where its contract allows it. A repeat within a day
+    gives the same proof and sends nothing.
+    """
+
+    phone: str = field(default="", repr=False)
+    email: str = field(default="", repr=False)
+    attested: bool = False
+    request_id: str = field(default_factory=new_request_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContactProof:
+    """A proof that was started, and the 6 digits that the customer read out; no code where it was attested."""
+
+    proof_id: str
+    code: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EnrollMember:
-    """Creates a member under the caller's own `customer_id`, or finds the one it is linked to already."""
+    """Creates a member under the caller's own `customer_id`, or finds the one it is linked to already.
+
+    With a `proof` it also finds the member that the contact belongs to.
+    """
 
     customer_id: str
     consent: Consent | None = None
+    proof: ContactProof | None = None
     request_id: str = field(default_factory=new_request_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkAlias:
-    """Links the caller's own `customer_id` to a member that exists, on the caller's attestation."""
+    """Links the caller's own `customer_id` to a member that exists.
 
-    member_id: str
+    By the `proof` of the member's contact (then `member_id` may stay empty), or on the caller's attestation.
+    """
+
+    member_id: str = ""
     customer_id: str
     consent: Consent | None = None
+    proof: ContactProof | None = None
     request_id: str = field(default_factory=new_request_id)
 
 
@@ -95,8 +81,32 @@ class SetConsent:
     request_id: str = field(default_factory=new_request_id)
 
 
-PointsCommand = EarnCommand | BurnCommand
-"""What `PostBatch` carries."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnlinkAlias:
+    """Undoes the link of a member to a partner; `partner_id` is empty for the caller itself."""
 
-AnyCommand = PointsCommand | EnrollMember | LinkAlias | SetConsent
+    member_id: str
+    partner_id: str = ""
+    request_id: str = field(default_factory=new_request_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuePayCode:
+    """Asks for a pay code that the member shows at a till: at most `max_points`, at `partner_id` or anywhere."""
+
+    member_id: str
+    max_points: int
+    partner_id: str = ""
+    request_id: str = field(default_factory=new_request_id)
+
+
+AnyCommand = (
+    PointsCommand[PointsAnswer]
+    | StartContactProof
+    | EnrollMember
+    | LinkAlias
+    | UnlinkAlias
+    | SetConsent
+    | IssuePayCode
+)
 """Every write of a partner."""

@@ -180,6 +180,8 @@ class ReceiptInvalid(OutcomeUnknown):
 _BY_REASON: dict[str, type[HubError]] = {
     Reason.SIGNATURE_STALE: Stale,
     Reason.ROLE_REQUIRED: Forbidden,
+    # The hub is not busy: this contact or partner had its codes of the hour, and a repeat soon gets the same.
+    Reason.CODE_LIMIT_EXCEEDED: Refused,
     Reason.RECEIPT_INVALID: ReceiptInvalid,
     Reason.NO_ANSWER: OutcomeUnknown,
 }

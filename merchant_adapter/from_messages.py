@@ -4,62 +4,91 @@ Each function raises ValueError or OverflowError where a message lacks what ever
 holds an impossible date. That matters: bytes of another kind of message often parse as an empty one.
 """
 
+from collections.abc import Callable
+from dataclasses import fields
 from datetime import UTC, date, datetime
+from operator import attrgetter
+from typing import Any, TypeVar
 
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.date_pb2 import Date
 
 from merchant_adapter.answers import (
-    Burned,
     ConsentSet,
-    Earned,
     Enrolled,
     Entry,
     EntryPage,
+    ExpiringPoints,
     Ledger,
     Leg,
     Line,
     Linked,
+    OwedPoints,
+    PayCode,
+    ProofStarted,
+    Unlinked,
     Wallet,
     WalletLot,
 )
 from merchant_adapter.commands import Consent
+from merchant_adapter.points_answers import PointsAnswer
+from merchant_adapter.quotes import Quote
 from merchant_adapter.receipts import Receipt
-from tongdui.exchange.v1 import commands_pb2, entries_pb2, journal_service_pb2, members_service_pb2
+from tongdui.exchange.v1 import entries_pb2, journal_service_pb2, members_service_pb2
 from tongdui.exchange.v1 import points_service_pb2 as points_pb2
+
+A = TypeVar("A", bound=PointsAnswer)
 
 _CLOCKS = {
     journal_service_pb2.GetLedgerResponse.CLOCK_SYSTEM: "system",
     journal_service_pb2.GetLedgerResponse.CLOCK_MANUAL: "manual",
 }
 
+_STATES = {
+    points_pb2.GetWalletResponse.STATE_ACTIVE: "active",
+    points_pb2.GetWalletResponse.STATE_FROZEN: "frozen",
+    points_pb2.GetWalletResponse.STATE_CLOSED: "closed",
+    points_pb2.GetWalletResponse.STATE_MERGED: "merged",
+}
 
-def from_earn(request_id: str, message: commands_pb2.EarnResponse, receipt: Receipt | None) -> Earned:
-    """The answer to an accepted earn."""
-    return Earned(
-        request_id=request_id,
-        entry_id=_required("entry_id", message.entry_id),
+
+def reader_of(answer: type[A], response: type[Message]) -> Callable[[str, Any, Receipt | None], A]:
+    """What reads the response to a command on points: each field into that of its name.
+
+    The reader takes request id, message and receipt. A day may be absent, a time may not.
+    """
+    found = response.DESCRIPTOR.fields_by_name
+    names = [one.name for one in fields(answer) if one.name not in ("request_id", "receipt")]
+    times = [name for name in names if found[name].message_type == Timestamp.DESCRIPTOR]
+    days = [name for name in names if found[name].message_type == Date.DESCRIPTOR]
+    plain = [name for name in names if name not in times and name not in days]
+    values = attrgetter(*plain)
+
+    def read(request_id: str, message: Message, receipt: Receipt | None) -> A:
+        known: dict[str, Any] = dict(zip(plain, values(message), strict=True))
+        _required("entry_id", known["entry_id"])
+        for name in times:
+            known[name] = _required_time(name, message)
+        for name in days:
+            known[name] = _date(getattr(message, name)) if message.HasField(name) else None
+        return answer(request_id=request_id, receipt=receipt, **known)
+
+    return read
+
+
+def from_quote(message: points_pb2.QuoteResponse) -> Quote:
+    """A price."""
+    if not message.quote:
+        raise ValueError("quote is missing")
+    return Quote(
+        quote=message.quote,
         points=message.points,
-        available_points=message.available_points,
-        rate_version=message.rate_version,
-        expiry_date=_date(message.expiry_date) if message.HasField("expiry_date") else None,
-        decided_time=_time(message.decided_time),
-        receipt=receipt,
-    )
-
-
-def from_burn(request_id: str, message: commands_pb2.BurnResponse, receipt: Receipt | None) -> Burned:
-    """The answer to an accepted burn."""
-    return Burned(
-        request_id=request_id,
-        entry_id=_required("entry_id", message.entry_id),
-        points=message.points,
-        available_points=message.available_points,
-        rate_version=message.rate_version,
         value_micros=message.value_micros,
-        reimbursement_micros=message.reimbursement_micros,
-        decided_time=_time(message.decided_time),
-        receipt=receipt,
+        maximum_points=message.maximum_points,
+        rate_version=message.rate_version,
+        native_points=message.native_points,
+        expire_time=_required_time("expire_time", message),
     )
 
 
@@ -90,6 +119,36 @@ def from_consent(
     return ConsentSet(request_id, consent, receipt)
 
 
+def from_proof(
+    request_id: str, message: members_service_pb2.StartContactProofResponse, receipt: Receipt | None
+) -> ProofStarted:
+    """The answer to the start of a proof."""
+    return ProofStarted(
+        request_id, _required("proof_id", message.proof_id), _time(message.expire_time), receipt
+    )
+
+
+def from_unlink(
+    request_id: str, message: members_service_pb2.UnlinkAliasResponse, receipt: Receipt | None
+) -> Unlinked:
+    """The answer to an undone link."""
+    return Unlinked(request_id, _required("member_id", message.member_id), receipt)
+
+
+def from_pay_code(
+    request_id: str, message: members_service_pb2.IssuePayCodeResponse, receipt: Receipt | None
+) -> PayCode:
+    """The answer to the issue of a pay code."""
+    return PayCode(
+        request_id=request_id,
+        code=_required("code", message.code),
+        qr_text=_required("qr_text", message.qr_text),
+        issue_time=_time(message.issue_time),
+        expire_time=_time(message.expire_time),
+        receipt=receipt,
+    )
+
+
 def from_wallet(message: points_pb2.GetWalletResponse) -> Wallet:
     """A member's account."""
     return Wallet(
@@ -100,6 +159,13 @@ def from_wallet(message: points_pb2.GetWalletResponse) -> Wallet:
         deficit_points=message.deficit_points,
         lots=tuple(_lot(lot) for lot in message.lots),
         read_time=_time(message.read_time),
+        state=_STATES.get(message.state, str(int(message.state))),
+        survivor_member_id=message.survivor_member_id,
+        value_micros=message.value_micros if message.HasField("value_micros") else None,
+        deficits=tuple(OwedPoints(owed.issuer_id, owed.points) for owed in message.deficits),
+        expiry_forecast=tuple(
+            ExpiringPoints(_date(day.expiry_date), day.points) for day in message.expiry_forecast
+        ),
     )
 
 
@@ -131,6 +197,10 @@ def from_entry(message: entries_pb2.Entry) -> Entry:
         rate_version=message.rate_version,
         legs=tuple(_leg(leg) for leg in message.legs),
         lines=tuple(_line(line) for line in message.lines),
+        spend_minor=message.spend_minor,
+        native_points=message.native_points,
+        original_entry_id=message.original_entry_id,
+        explanation=message.explanation,
     )
 
 
@@ -145,6 +215,17 @@ def from_ledger(message: journal_service_pb2.GetLedgerResponse) -> Ledger:
         late_limit_seconds=message.late_limit_seconds,
         clock=_CLOCKS.get(message.clock, str(int(message.clock))),
         ledger_time=_time(message.ledger_time),
+        card_notice_seconds=message.card_notice_seconds,
+        claw_back=message.claw_back,
+        refund=message.refund,
+        grace_days=message.grace_days,
+        pending_days=message.pending_days,
+        member_daily_burns=message.member_daily_burns,
+        member_daily_points=message.member_daily_points,
+        terminal_daily_burns=message.terminal_daily_burns,
+        terminal_daily_points=message.terminal_daily_points,
+        transfer_limit_points=message.transfer_limit_points,
+        transfer_daily_points=message.transfer_daily_points,
     )
 
 
@@ -167,6 +248,7 @@ def _leg(message: entries_pb2.Leg) -> Leg:
         from_account=message.from_account,
         to_account=message.to_account,
         points=message.points,
+        member_id=message.member_id,
     )
 
 
@@ -184,6 +266,12 @@ def _required(name: str, text: str) -> str:
     if not text:
         raise ValueError(f"{name} is missing")
     return text
+
+
+def _required_time(name: str, message: Message) -> datetime:
+    if not message.HasField(name):
+        raise ValueError(f"{name} is missing")
+    return _time(getattr(message, name))
 
 
 def _time(message: Timestamp) -> datetime:

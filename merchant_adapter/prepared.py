@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-READ_VERBS = ("Get", "List", "Watch")
+READ_VERBS = ("Get", "List", "Watch", "Quote", "Preview")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Prepared:
     def is_write(self) -> bool:
         """Whether its answer must carry a receipt.
 
-        In the contract a read's verb is Get, List or Watch; every other method writes. A method this
-        version does not know is thereby treated with the greater care.
+        In the contract these are the verbs of reads; every other method writes. A method this version
+        does not know is thereby treated with the greater care.
         """
         return not self.path.rpartition("/")[2].startswith(READ_VERBS)

@@ -9,15 +9,23 @@ from typing import Any, TypeVar, overload
 from google.protobuf.message import Message
 
 from merchant_adapter import methods
-from merchant_adapter.answers import Accepted, Burned, Earned, Enrolled, Linked
+from merchant_adapter.answers import Accepted, Enrolled, Linked
 from merchant_adapter.channel import AnswerBytes, parse_answer, readable, unreadable
 from merchant_adapter.errors import InvalidRequest, Refusal
-from merchant_adapter.from_messages import from_burn, from_consent, from_earn, from_enroll, from_link
+from merchant_adapter.from_messages import (
+    from_consent,
+    from_enroll,
+    from_link,
+    from_pay_code,
+    from_proof,
+    from_unlink,
+)
+from merchant_adapter.points import POINTS_METHODS
+from merchant_adapter.points_answers import PointsAnswer
 from merchant_adapter.prepared import Prepared
 from merchant_adapter.receipts import Receipt
 from merchant_adapter.statuses import read_status
 from tongdui.exchange.v1 import members_service_pb2 as members_pb2
-from tongdui.exchange.v1.commands_pb2 import BurnResponse, EarnResponse
 from tongdui.exchange.v1.points_service_pb2 import PostBatchResponse
 
 M = TypeVar("M", bound=Message)
@@ -78,11 +86,10 @@ def read_one(prepared: Prepared, answer: AnswerBytes, kind: type[M], read: Reade
         return read(prepared.request_ids[0], message, answer.receipt)
 
 
-def read_batch(prepared: Prepared, answer: AnswerBytes) -> Results[Earned | Burned | Refusal]:
+def read_batch(prepared: Prepared, answer: AnswerBytes) -> Results[PointsAnswer | Refusal]:
     """The outcomes of `PostBatch`."""
-    readers: Mapping[str, Reader[Any, Earned | Burned]] = {"earn": from_earn, "burn": from_burn}
     messages = parse_answer(prepared, answer, PostBatchResponse).results
-    return Results(prepared, answer, messages, lambda request_id, one: _outcome(readers, request_id, one))
+    return Results(prepared, answer, messages, lambda request_id, one: _outcome(_POSTED, request_id, one))
 
 
 def read_enrollments(prepared: Prepared, answer: AnswerBytes) -> Results[Enrolled | Refusal]:
@@ -112,6 +119,8 @@ def read_results(prepared: Prepared, answer: AnswerBytes) -> Sequence[Accepted |
     return (read_one(prepared, answer, kind, read),)
 
 
+_POSTED: Mapping[str, Reader[Any, PointsAnswer]] = {one.name: one.read for one in POINTS_METHODS}
+
 _BATCHES: Mapping[str, Callable[[Prepared, AnswerBytes], Sequence[Accepted | Refusal]]] = {
     methods.POST_BATCH: read_batch,
     methods.BATCH_ENROLL_MEMBERS: read_enrollments,
@@ -119,11 +128,13 @@ _BATCHES: Mapping[str, Callable[[Prepared, AnswerBytes], Sequence[Accepted | Ref
 }
 
 _SINGLES: Mapping[str, tuple[type[Message], Reader[Any, Accepted]]] = {
-    methods.EARN: (EarnResponse, from_earn),
-    methods.BURN: (BurnResponse, from_burn),
+    **{one.path: (one.response, one.read) for one in POINTS_METHODS},
     methods.ENROLL_MEMBER: (members_pb2.EnrollMemberResponse, from_enroll),
     methods.LINK_ALIAS: (members_pb2.LinkAliasResponse, from_link),
     methods.SET_CONSENT: (members_pb2.SetConsentResponse, from_consent),
+    methods.START_CONTACT_PROOF: (members_pb2.StartContactProofResponse, from_proof),
+    methods.UNLINK_ALIAS: (members_pb2.UnlinkAliasResponse, from_unlink),
+    methods.ISSUE_PAY_CODE: (members_pb2.IssuePayCodeResponse, from_pay_code),
 }
 
 

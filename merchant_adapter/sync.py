@@ -2,34 +2,46 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any, Self, TypeVar
 
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
-from merchant_adapter.answers import Burned, ConsentSet, Earned, Enrolled, EntryPage, Ledger, Linked, Wallet
+from merchant_adapter.answers import (
+    ConsentSet,
+    Enrolled,
+    EntryPage,
+    Ledger,
+    Linked,
+    PayCode,
+    ProofStarted,
+    Unlinked,
+    Wallet,
+)
 from merchant_adapter.channel import DEFAULT_TIMEOUT_SECONDS, Answer, AnswerBytes
 from merchant_adapter.client import Hub
 from merchant_adapter.commands import (
-    BurnCommand,
-    EarnCommand,
     EnrollMember,
+    IssuePayCode,
     LinkAlias,
-    PointsCommand,
     SetConsent,
+    StartContactProof,
+    UnlinkAlias,
 )
 from merchant_adapter.errors import Refusal
 from merchant_adapter.keys import FilePath, HubKeys, Key
+from merchant_adapter.points_sync import SyncPointsCalls
 from merchant_adapter.prepared import Prepared
 from merchant_adapter.results import Results
 from merchant_adapter.transport import Tls
+from merchant_adapter.watching import Cursor, WatchedEntries
 
 T = TypeVar("T", bound=Message)
 R = TypeVar("R")
 
 
-class SyncHub:
+class SyncHub(SyncPointsCalls):
     """A hub, seen by the owner of one key; each method does what `Hub`'s of the same name does, and blocks.
 
     Use it with `with`; threads may share it. A call that is interrupted (Ctrl-C) is cancelled and its
@@ -70,47 +82,47 @@ class SyncHub:
             raise
         return cls(loop, thread, hub)
 
-    def earn(self, command: EarnCommand, *, timeout_seconds: float | None = None) -> Earned:
-        """Gives a member points."""
-        return self._run(self._hub.earn(command, timeout_seconds=timeout_seconds))
-
-    def burn(self, command: BurnCommand, *, timeout_seconds: float | None = None) -> Burned:
-        """Spends a member's points."""
-        return self._run(self._hub.burn(command, timeout_seconds=timeout_seconds))
-
-    def post_batch(
-        self, commands: Sequence[PointsCommand], *, timeout_seconds: float | None = None
-    ) -> Results[Earned | Burned | Refusal]:
-        """Posts 1 to 1,000 independent commands under one signature; a refused one is a value."""
-        return self._run(self._hub.post_batch(commands, timeout_seconds=timeout_seconds))
-
-    def enroll(self, member: EnrollMember, *, timeout_seconds: float | None = None) -> Enrolled:
+    def enroll(self, member: EnrollMember, *, deadline_seconds: float | None = None) -> Enrolled:
         """Creates a member under the caller's customer id, or names the one it is linked to already."""
-        return self._run(self._hub.enroll(member, timeout_seconds=timeout_seconds))
+        return self._run(self._hub.enroll(member, deadline_seconds=deadline_seconds))
 
     def enroll_batch(
-        self, members: Sequence[EnrollMember], *, timeout_seconds: float | None = None
+        self, members: Sequence[EnrollMember], *, deadline_seconds: float | None = None
     ) -> Results[Enrolled | Refusal]:
         """Enrols 1 to 1,000 members in one transaction; a refused one is a value."""
-        return self._run(self._hub.enroll_batch(members, timeout_seconds=timeout_seconds))
+        return self._run(self._hub.enroll_batch(members, deadline_seconds=deadline_seconds))
 
-    def link(self, alias: LinkAlias, *, timeout_seconds: float | None = None) -> Linked:
+    def link(self, alias: LinkAlias, *, deadline_seconds: float | None = None) -> Linked:
         """Links the caller's customer id to a member that exists."""
-        return self._run(self._hub.link(alias, timeout_seconds=timeout_seconds))
+        return self._run(self._hub.link(alias, deadline_seconds=deadline_seconds))
 
     def link_batch(
-        self, aliases: Sequence[LinkAlias], *, timeout_seconds: float | None = None
+        self, aliases: Sequence[LinkAlias], *, deadline_seconds: float | None = None
     ) -> Results[Linked | Refusal]:
         """Links 1 to 1,000 customer ids in one transaction; a refused one is a value."""
-        return self._run(self._hub.link_batch(aliases, timeout_seconds=timeout_seconds))
+        return self._run(self._hub.link_batch(aliases, deadline_seconds=deadline_seconds))
 
-    def set_consent(self, change: SetConsent, *, timeout_seconds: float | None = None) -> ConsentSet:
+    def start_contact_proof(
+        self, start: StartContactProof, *, deadline_seconds: float | None = None
+    ) -> ProofStarted:
+        """Has a one-time code sent to a customer; enrolling or linking with it proves the contact."""
+        return self._run(self._hub.start_contact_proof(start, deadline_seconds=deadline_seconds))
+
+    def unlink(self, alias: UnlinkAlias, *, deadline_seconds: float | None = None) -> Unlinked:
+        """Undoes the link of a member to the caller."""
+        return self._run(self._hub.unlink(alias, deadline_seconds=deadline_seconds))
+
+    def issue_pay_code(self, wanted: IssuePayCode, *, deadline_seconds: float | None = None) -> PayCode:
+        """A pay code for a member who is linked to the caller, to be shown at a till within 60 seconds."""
+        return self._run(self._hub.issue_pay_code(wanted, deadline_seconds=deadline_seconds))
+
+    def set_consent(self, change: SetConsent, *, deadline_seconds: float | None = None) -> ConsentSet:
         """Sets or withdraws a member's consent to burns at a partner."""
-        return self._run(self._hub.set_consent(change, timeout_seconds=timeout_seconds))
+        return self._run(self._hub.set_consent(change, deadline_seconds=deadline_seconds))
 
-    def wallet(self, member_id: str, *, timeout_seconds: float | None = None) -> Wallet:
+    def wallet(self, member_id: str, *, deadline_seconds: float | None = None) -> Wallet:
         """Reads the account of a member linked to the caller."""
-        return self._run(self._hub.wallet(member_id, timeout_seconds=timeout_seconds))
+        return self._run(self._hub.wallet(member_id, deadline_seconds=deadline_seconds))
 
     def entries(
         self,
@@ -118,7 +130,7 @@ class SyncHub:
         member_id: str = "",
         page_size: int = 100,
         page_token: str = "",
-        timeout_seconds: float | None = None,
+        deadline_seconds: float | None = None,
     ) -> EntryPage:
         """A page (1 to 1,000) of the entries the caller posted, newest first; of one member where named."""
         return self._run(
@@ -126,17 +138,33 @@ class SyncHub:
                 member_id=member_id,
                 page_size=page_size,
                 page_token=page_token,
-                timeout_seconds=timeout_seconds,
+                deadline_seconds=deadline_seconds,
             )
         )
 
-    def ledger(self, *, timeout_seconds: float | None = None) -> Ledger:
-        """Reads the ledger's constants."""
-        return self._run(self._hub.ledger(timeout_seconds=timeout_seconds))
+    def watch_entries(
+        self, *, after: Cursor | None = None, give_up_seconds: float | None = None
+    ) -> Iterator[WatchedEntries]:
+        """The entries the caller posted after a place, oldest first; waits for the next ones without end."""
+        pages = self._hub.watch_entries(after=after, give_up_seconds=give_up_seconds)
 
-    def send(self, prepared: Prepared, *, timeout_seconds: float | None = None) -> AnswerBytes:
+        async def following() -> WatchedEntries:
+            return await anext(pages)
+
+        try:
+            while True:
+                yield self._run(following())
+        finally:
+            if self._thread.is_alive():
+                self._run(pages.aclose())
+
+    def ledger(self, *, deadline_seconds: float | None = None) -> Ledger:
+        """Reads the ledger's constants."""
+        return self._run(self._hub.ledger(deadline_seconds=deadline_seconds))
+
+    def send(self, prepared: Prepared, *, deadline_seconds: float | None = None) -> AnswerBytes:
         """Sends the same bytes as on every other try, signed afresh. `read_results` reads the answer."""
-        return self._run(self._hub.send(prepared, timeout_seconds=timeout_seconds))
+        return self._run(self._hub.send(prepared, deadline_seconds=deadline_seconds))
 
     def call(
         self,
@@ -144,10 +172,10 @@ class SyncHub:
         request: Message | bytes,
         answer_type: type[T],
         *,
-        timeout_seconds: float | None = None,
+        deadline_seconds: float | None = None,
     ) -> Answer[T]:
         """Calls any unary method of any Tongdui service; see `SignedChannel.call`."""
-        return self._run(self._hub.call(method, request, answer_type, timeout_seconds=timeout_seconds))
+        return self._run(self._hub.call(method, request, answer_type, deadline_seconds=deadline_seconds))
 
     def close(self) -> None:
         """Closes the connection; the outcome of calls still under way is unknown. May be called again."""

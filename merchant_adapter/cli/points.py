@@ -7,8 +7,8 @@ from pathlib import Path
 
 from merchant_adapter.cli.arguments import Subparsers, connect, hub_arguments
 from merchant_adapter.cli.report import ExitCode, Report, failure, plain
-from merchant_adapter.commands import BurnCommand, EarnCommand, PointsCommand
 from merchant_adapter.errors import HubError
+from merchant_adapter.points_commands import BurnCommand, EarnCommand
 from merchant_adapter.private_files import FileRefused, write_private
 from merchant_adapter.receipts import Receipt
 from merchant_adapter.request_ids import new_request_id
@@ -110,7 +110,7 @@ def _add_command(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--receipt", metavar="FILE", help="where to keep the hub's receipt; must not exist")
 
 
-def _post(arguments: argparse.Namespace, command: PointsCommand) -> Report:
+def _post(arguments: argparse.Namespace, command: EarnCommand | BurnCommand) -> Report:
     if arguments.receipt and Path(arguments.receipt).exists():
         raise FileRefused(f"{arguments.receipt}: exists already and is never overwritten; nothing was sent")
     repeat = f"--request-id {command.request_id} --event-time {command.event_time.isoformat()}"
