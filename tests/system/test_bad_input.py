@@ -298,6 +298,9 @@ EMPTY: Final = {
     PARTNERS + "RevokeKey": "request_id",
     CARDS + "ProposeRateCard": "request_id",
     CARDS + "ApproveRateCard": "request_id",
+    CARDS + "WithdrawRateCard": "request_id",
+    CARDS + "PreviewRateCard": "partner_id",
+    CARDS + "GetRateCard": "partner_id",
     CARDS + "ListRateCards": "partner_id",
     JOURNAL + "SetLedgerTime": "request_id",
     JOURNAL + "CloseWindow": "request_id",
@@ -441,6 +444,11 @@ OTHERS: Final[list[tuple[str, str, bytes]]] = [
         CARDS + "ProposeRateCard",
         RATE + "exchange_spread",
         propose(exchange_spread={"numerator": 1, "denominator": 1}),
+    ),
+    (
+        CARDS + "ProposeRateCard",
+        RATE + "native_rate_in.numerator",
+        propose(native_rate_in={"numerator": 0, "denominator": 1}),
     ),
     (
         CARDS + "ProposeRateCard",

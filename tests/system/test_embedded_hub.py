@@ -40,18 +40,18 @@ def test_a_hub_starts_its_own_server_again_and_loses_nothing_it_answered(embedde
 
     kill_postmaster(embedded_hub.site.data_dir)
     killed = time.monotonic()
-    after = [wire.call(cafe, EARN, embedded_hub.earn(member_id))]
-    while after[-1].code is not grpc.StatusCode.OK and time.monotonic() - killed < SECONDS:
-        after.append(wire.call(cafe, EARN, embedded_hub.earn(member_id)))
+    reasons: list[str] = []  # a backend may outlive its postmaster by a call or two: those count as well
+    while (set(reasons) <= {""} or reasons[-1]) and time.monotonic() - killed < SECONDS:
+        reasons.append(wire.call(cafe, EARN, embedded_hub.earn(member_id)).reason)
 
     took = time.monotonic() - killed
     assert {answer.code for answer in before} == {grpc.StatusCode.OK}
-    assert {answer.reason for answer in after[:-1]} == {"HUB_UNAVAILABLE"}
-    assert after[-1].code is grpc.StatusCode.OK
+    assert set(reasons) == {"HUB_UNAVAILABLE", ""}
+    assert reasons[-1] == ""
     assert took < SECONDS
     eventually(lambda: is_serving(hub.address))
     (kept,) = embedded_hub.rows("SELECT count(*) FROM exchange.entries")
-    assert kept == (21,)
+    assert kept == (20 + reasons.count(""),)
     assert hub.process.poll() is None
     assert "started again" in hub.log.read_text()
     assert health(hub.address) == "SERVING"

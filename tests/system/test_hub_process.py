@@ -45,7 +45,8 @@ from tongdui.exchange.v1 import points_service_pb2
 from tongdui.signing import public_key_text
 
 SERVICES: Final = {
-    f"tongdui.exchange.v1.{name}Service" for name in ("Points", "Members", "Partners", "RateCards", "Journal")
+    f"tongdui.exchange.v1.{name}Service"
+    for name in ("Points", "Members", "Partners", "RateCards", "Journal", "Accounts")
 }
 SECRET: Final = "tell-nobody"
 
@@ -285,11 +286,12 @@ def test_a_hub_does_not_run_without_a_ledger_or_on_a_server_that_may_forget(
 
 
 def test_a_hub_that_can_not_go_on_says_why_in_one_line(coalition: Coalition, tmp_path: Path) -> None:
-    key = (coalition.site.data_dir / "hub-key.pem").read_bytes()
     for name, mode in (("open", 0o644), ("closed", 0o600)):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "hub-key.pem").write_bytes(key)
-        (tmp_path / name / "hub-key.pem").chmod(mode)
+        for file in ("hub-key.pem", "contact-key"):
+            copy = tmp_path / name / file
+            copy.write_bytes((coalition.site.data_dir / file).read_bytes())
+            copy.chmod(mode)
     there = {"DATABASE_URL": coalition.database_url}
     opened, closed = ({"TONGDUI_DATA_DIR": str(tmp_path / name)} for name in ("open", "closed"))
     runs = {

@@ -354,6 +354,8 @@ def check_unavailable(coalition: Coalition) -> None:
         ),
         (stranger, JOURNAL + "GetLedger", journal_service_pb2.GetLedgerRequest()),
     ]
+    # The directory looked a moment ago, while the database was there, and says no to strangers until it looks again.
+    eventually(lambda: coalition.wire.call(*calls[-1]).reason == "HUB_UNAVAILABLE", 5.0)
     for key, path, request in calls:
         answer = coalition.wire.call(key, path, request)
         assert (answer.code, answer.reason) == (grpc.StatusCode.UNAVAILABLE, "HUB_UNAVAILABLE")

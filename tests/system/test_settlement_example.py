@@ -1,8 +1,7 @@
 """The worked example (tests/settlement_example.json) through the real programs: hub, database, `tongdui-settle`.
 
-The coalition's first three days on a manual clock, once issue-funded and once redeem-funded. Of the example the
-spine has earn, burn and expiry: W1 is complete, and of the later windows member M3's events E10, E11, E17 and E18,
-who is touched by no other.
+The coalition's first three days on a manual clock: all 18 events, in every variant of the rules (claw backs that
+raise deficits or are clamped, refunds lot by lot or pro rata), once issue-funded and once redeem-funded.
 """
 
 from __future__ import annotations
@@ -40,6 +39,10 @@ EXAMPLE: Final[dict[str, Any]] = json.loads(
 )
 EVENTS: Final[dict[str, dict[str, Any]]] = {event["id"]: event for event in EXAMPLE["events"]}
 W1_EVENTS: Final = ("E1", "E2", "E3", "E4", "E5", "E6")
+WINDOWS: Final = {"W1": 1, "W2": 2, "W3": 3}
+OPTIONS: Final = {"base": (), "clamp": ("--claw-back=clamp",), "pro_rata_refund": ("--refund=pro_rata",)}
+RUNS: Final = [(variant, mode) for variant in EXAMPLE["expected"] for mode in EXAMPLE["expected"][variant]]
+RPCS: Final = {"claw_back_earn": "ClawBackEarn", "refund_burn": "RefundBurn", "exchange_in": "ExchangeIn"}
 PARTIES: Final = {"A": "a", "B": "b", "C": "c", "POOL": "POOL", "OP": "OPERATOR"}
 SHANGHAI: Final = ZoneInfo("Asia/Shanghai")
 NEVER: Final = rate_cards_service_pb2.ExpiryPolicy(never=True)
@@ -62,7 +65,7 @@ def micros(amount: str | float) -> int:
     return int(exact)
 
 
-def terms(version: str, mode: str) -> CardTerms:
+def terms(partner: str, version: str, mode: str) -> CardTerms:
     prices = EXAMPLE["rate_cards"][version]
     funding = micros(prices["funding"])
     return CardTerms(
@@ -72,29 +75,33 @@ def terms(version: str, mode: str) -> CardTerms:
         prefunded_micros=funding if mode == "issue_funded" else 0,
         breakage_issuer_share=(1, 2),
         expiry=NEVER,
+        native_rate_in=(2, 5) if partner == "b" else None,
+        exchange_spread=(1, 50) if partner == "b" else (0, 1),
     )
 
 
 @dataclass(slots=True)
 class Days:
-    """The coalition in one funding mode, after its three days."""
+    """The coalition in one variant and funding mode, after its three days."""
 
     coalition: Coalition
+    variant: str
     mode: str
     finance: dict[str, str]
     """The environment of `tongdui-settle`."""
     members: dict[str, str] = field(default_factory=dict)
-    answers: dict[str, commands_pb2.EarnResponse | commands_pb2.BurnResponse] = field(default_factory=dict)
-    wallets_after_w1: dict[str, points_service_pb2.GetWalletResponse] = field(default_factory=dict)
+    answers: dict[str, Any] = field(default_factory=dict)
+    wallets: dict[str, dict[str, points_service_pb2.GetWalletResponse]] = field(default_factory=dict)
+    """Each member's wallet at the end of each window."""
     settled: list[dict[str, Any]] = field(default_factory=list)
     """What `tongdui-settle run` said of each day."""
     shown: dict[int, dict[str, dict[str, Any]]] = field(default_factory=dict)
     """Statements by day and party, as far as they were asked for."""
 
     @property
-    def w1(self) -> dict[str, Any]:
-        """What the example expects of window W1."""
-        expected: dict[str, Any] = EXAMPLE["expected"]["base"][self.mode]["W1"]
+    def expected(self) -> dict[str, Any]:
+        """What the example expects of this run, by window."""
+        expected: dict[str, Any] = EXAMPLE["expected"][self.variant][self.mode]
         return expected
 
     def set_time(self, moment: datetime) -> None:
@@ -111,6 +118,9 @@ class Days:
             "reference": f"order-{event_id}",
             "event_time": timestamp(at(event["day"], *clock)),
         }
+        if event["kind"] in RPCS:
+            self._post_other(event, common)
+            return
         member_id = self.members[event["member"]]
         if event["kind"] == "burn":
             burn = self.coalition.burn(member_id, points=event["points"], **common)
@@ -124,6 +134,21 @@ class Days:
         )
         issuer = keys[PARTIES[event["issuer"]]]
         self.answers[event_id] = wire.accepted(issuer, EARN, earn, commands_pb2.EarnResponse)
+
+    def _post_other(self, event: dict[str, Any], common: dict[str, Any]) -> None:
+        """A claw back, a refund or an exchange: the partner of the event it follows, or its own issuer, sends it."""
+        rpc = RPCS[event["kind"]]
+        original = EVENTS[event.get("earn") or event.get("burn") or event["id"]]
+        own: dict[str, Any] = {"points": event["points"], "original_request_id": original["id"]}
+        if event["kind"] == "exchange_in":
+            expiry_date = wire_date(day(event["expires_day"]))
+            own = {"native_points": event["native_points"], "expiry_date": expiry_date}
+        request = getattr(commands_pb2, f"{rpc}Request")(
+            member_id=self.members[original["member"]], store_id="s-1", terminal_id="t-1", **own, **common
+        )
+        key = self.coalition.keys[PARTIES[original.get("redeemer") or original["issuer"]]]
+        answer_type = getattr(commands_pb2, f"{rpc}Response")
+        self.answers[event["id"]] = self.coalition.wire.accepted(key, POINTS + rpc, request, answer_type)
 
     def wallet(self, member: str) -> points_service_pb2.GetWalletResponse:
         request = points_service_pb2.GetWalletRequest(member_id=self.members[member])
@@ -166,19 +191,21 @@ async def found(operators: Operators, mode: str, finance: Key) -> dict[str, Key]
         keys[code] = await operators.add_partner(code, f"Partner {code.upper()}")
         for version in ("v1", "v2"):
             begins = at(EXAMPLE["rate_cards"][version]["from_day"], 0)
-            await operators.add_card(code, begins, terms(version, mode))
+            await operators.add_card(code, begins, terms(code, version, mode))
     await operators.admit_key(finance, [partners_service_pb2.ROLE_FINANCE_MAKER])
     return keys
 
 
-@pytest.fixture(scope="module", params=["issue_funded", "redeem_funded"])
+@pytest.fixture(scope="module", params=RUNS, ids="-".join)
 def days(
     request: pytest.FixtureRequest, databases: Databases, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Days]:
     """The three days, settled. E18 of day 2, 23:50, arrives on day 3 at 00:20, when W2 is closed."""
+    variant, mode = request.param
     directory = tmp_path_factory.mktemp("hub")
     with databases.fresh() as url:
-        site, people = new_site(directory, {"DATABASE_URL": url}, f"--manual-clock={at(1, 0)}")
+        options = (f"--manual-clock={at(1, 0)}", *OPTIONS[variant])
+        site, people = new_site(directory, {"DATABASE_URL": url}, *options)
         with running(site, people, url) as coalition:
             finance = Key.generate("operator", "fiona")
             settings = {
@@ -188,7 +215,7 @@ def days(
                 "TONGDUI_AUDIENCE": site.audience,
                 "TONGDUI_SETTLEMENT_KEY": str(finance.save(directory / "finance")),
             }
-            made = Days(coalition, str(request.param), settings)
+            made = Days(coalition, variant, mode, settings)
             coalition.keys |= coalition.operate(lambda it: found(it, made.mode, finance))
             made.members = {name: coalition.member("a", "b", "c") for name in ("M1", "M2", "M3")}
             live_through(made)
@@ -199,16 +226,19 @@ def live_through(days: Days) -> None:
     days.set_time(at(1, 18))
     for event_id in W1_EVENTS:
         days.post(event_id)
-    days.wallets_after_w1 = {name: days.wallet(name) for name in days.members}
+    days.wallets["W1"] = {name: days.wallet(name) for name in days.members}
     days.set_time(at(2, 18))
-    days.post("E10")
-    days.post("E11")
+    for event_id in ("E7", "E8", "E9", "E10", "E11"):
+        days.post(event_id)
+    days.wallets["W2"] = {name: days.wallet(name) for name in days.members}
     days.set_time(at(3, 0, 20))
     days.settle("migrate")
     days.settled += json.loads(days.settle("run", "--through", str(day(2)), "--json"))["days"]
     days.post("E18", (23, 50))
     days.set_time(at(3, 18))
-    days.post("E17")
+    for event_id in ("E13", "E14", "E15", "E16", "E17"):
+        days.post(event_id)
+    days.wallets["W3"] = {name: days.wallet(name) for name in days.members}
     days.set_time(at(4, 1))
     days.settled += json.loads(days.settle("run", "--through", str(day(3)), "--json"))["days"]
 
@@ -243,69 +273,126 @@ def expected_by_party(window: dict[str, Any]) -> dict[str, dict[str, int]]:
     return {party: amounts for party, amounts in exact.items() if amounts}
 
 
-def test_w1_has_every_line_of_the_example_exactly(days: Days) -> None:
-    assert by_party(posted_lines(days, 1)) == expected_by_party(days.w1)
+each_window = pytest.mark.parametrize("window", WINDOWS)
 
 
-def test_w1_owes_between_each_two_parties_what_the_example_says(days: Days) -> None:
+@each_window
+def test_a_window_has_every_line_of_the_example_exactly(days: Days, window: str) -> None:
+    lines = posted_lines(days, WINDOWS[window])
+
+    assert by_party(lines) == expected_by_party(days.expected[window])
+
+
+@each_window
+def test_a_window_owes_between_each_two_parties_what_the_example_says(days: Days, window: str) -> None:
     owed: Counter[tuple[str, str]] = Counter()
 
-    for payer, _, payee, _, amount in posted_lines(days, 1):
+    for payer, _, payee, _, amount in posted_lines(days, WINDOWS[window]):
         owed[payer, payee] += amount
 
-    pairs = {tuple(pair.split("->")): micros(amount) for pair, amount in days.w1["bilateral_exact"].items()}
+    expected = days.expected[window]["bilateral_exact"]
+    pairs = {tuple(pair.split("->")): micros(amount) for pair, amount in expected.items()}
     assert owed == {(PARTIES[payer], PARTIES[payee]): amount for (payer, payee), amount in pairs.items()}
 
 
-def test_w1_leaves_the_open_lots_of_the_example(days: Days) -> None:
+@each_window
+def test_a_window_leaves_the_open_lots_and_deficits_of_the_example(days: Days, window: str) -> None:
+    wallets = days.wallets[window]
     lots = {
-        (name, lot.issuer_id, date(lot.expiry_date.year, lot.expiry_date.month, lot.expiry_date.day)): lot
-        for name, wallet in days.wallets_after_w1.items()
+        (name, lot.issuer_id, lot.rate_version, (lot.expiry_date.month, lot.expiry_date.day)): lot
+        for name, wallet in wallets.items()
         for lot in wallet.lots
     }
-
-    expected = {
-        (event["member"], PARTIES[event["issuer"]], day(event["expires_day"])): days.w1["open_lots"][
-            event["lot"]
-        ]
-        for event in (EVENTS[event_id] for event_id in W1_EVENTS)
-        if event["kind"] == "earn"
+    places = {
+        event["lot"]: (
+            event["member"],
+            PARTIES[event["issuer"]],
+            1 if event["day"] < EXAMPLE["rate_cards"]["v2"]["from_day"] else 2,
+            (day(event["expires_day"]).month, day(event["expires_day"]).day),
+        )
+        for event in EVENTS.values()
+        if event["kind"] in ("earn", "exchange_in")
     }
-    assert {key: lot.open_points for key, lot in lots.items()} == expected
-    assert {wallet.deficit_points for wallet in days.wallets_after_w1.values()} == {0}
+
+    found_points = {name: lots[place].open_points if place in lots else 0 for name, place in places.items()}
+
+    expected = days.expected[window]["open_lots"]
+    assert found_points == {name: expected.get(name, 0) for name in places}
+    assert sum(it.deficit_points for it in wallets.values()) == days.expected[window]["deficit_points"]
 
 
-def test_w1_leaves_the_liability_and_the_pool_of_the_example_in_its_legs(days: Days) -> None:
+@each_window
+def test_a_window_leaves_the_liability_and_the_pool_of_the_example_in_its_legs(
+    days: Days, window: str
+) -> None:
     liability: Counter[str] = Counter()
     pool = 0
+    last = day(WINDOWS[window])
     for issuer, from_account, to_account, points, funding, prefunded in days.coalition.rows(
         "SELECT issuer_id, from_account, to_account, points, funding_micros, prefunded_micros"
-        " FROM exchange.posted_legs_v1 WHERE window_date = %s",
-        day(1),
+        " FROM exchange.posted_legs_v1 WHERE window_date <= %s",
+        last,
     ):
         escrowed = (to_account in ("open", "held")) - (from_account in ("open", "held"))
         liability[issuer] += escrowed * points * funding
         pool += escrowed * points * prefunded
 
-    assert liability == {PARTIES[it]: micros(amount) for it, amount in days.w1["liability"].items()}
-    assert pool == micros(days.w1["pool_balance_exact"])
-    assert sum(by_party(posted_lines(days, 1)).get("POOL", {}).values()) == pool
+    expected = days.expected[window]
+    assert liability == {PARTIES[it]: micros(amount) for it, amount in expected["liability"].items()}
+    assert pool == micros(expected["pool_balance_exact"])
 
 
-def test_the_statements_of_w1_are_the_examples_to_the_fen_and_sum_to_zero(days: Days) -> None:
-    statements = days.statements(1)
+@each_window
+def test_the_statements_of_a_window_are_the_examples_to_the_fen_and_sum_to_zero(
+    days: Days, window: str
+) -> None:
+    statements = days.statements(WINDOWS[window])
 
+    expected = days.expected[window]
     nets = {party: statement["net_minor"] for party, statement in statements.items()}
     assert sum(nets.values()) == 0
-    assert {party: nets.get(PARTIES[party], 0) for party in PARTIES} == days.w1["net_fen"]
-    for partner, lines in days.w1["lines"].items():
-        found_lines = statements[PARTIES[partner]]["lines"] if lines else []
-        assert {line["component"]: line["amount_minor"] for line in found_lines} == {
+    assert {party: nets.get(PARTIES[party], 0) for party in PARTIES} == expected["net_fen"]
+    for partner, lines in expected["lines"].items():
+        shown = statements.get(PARTIES[partner], {"lines": []})["lines"]
+        moved = {line["component"]: line for line in shown if line["exact_micros"] or line["amount_minor"]}
+        assert {name: line["amount_minor"] for name, line in moved.items()} == {
             component: amount["fen"] for component, amount in lines.items()
         }
-        assert {line["component"]: line["exact_micros"] for line in found_lines} == {
+        assert {name: line["exact_micros"] for name, line in moved.items()} == {
             component: micros(amount["exact"]) for component, amount in lines.items()
         }
+
+
+def test_the_points_of_the_three_days_are_the_examples(days: Days) -> None:
+    moved: Counter[str] = Counter()
+    for from_account, to_account, points in days.coalition.rows(
+        "SELECT from_account, to_account, points FROM exchange.posted_legs_v1"
+    ):
+        moved[to_account] += points
+        moved[from_account] -= points
+
+    expected = days.expected["points"]
+    names = {
+        "burned": "burned",
+        "clawed": "clawed_back",
+        "absorbed": "absorbed",
+        "expired": "expired",
+        "open": "open",
+    }
+    assert -moved["issued"] == expected["issued"]
+    assert {name: moved[account] for name, account in names.items()} == {
+        name: expected[name] for name in names
+    }
+
+
+def test_the_nets_to_date_are_the_examples(days: Days) -> None:
+    nets: Counter[str] = Counter()
+
+    for number in WINDOWS.values():
+        for party, statement in days.statements(number).items():
+            nets[party] += statement["net_minor"]
+
+    assert {party: nets[PARTIES[party]] for party in PARTIES} == days.expected["cumulative_net_fen"]
 
 
 def test_a_window_is_certified_with_every_check_true_and_byte_for_byte_again(days: Days) -> None:
@@ -325,7 +412,7 @@ def test_all_three_windows_were_certified_in_order(days: Days) -> None:
     assert [settled["window_date"] for settled in days.settled] == [str(day(it)) for it in (1, 2, 3)]
     assert {settled["state"].lower() for settled in days.settled} == {"certified"}
     assert {settled["net_minor"] for settled in days.settled} == {0}
-    assert [settled["entry_count"] for settled in days.settled] == [6, 2, 3]
+    assert [settled["entry_count"] for settled in days.settled] == [6, 5, 7]
 
 
 def test_the_purchase_of_50_is_3333_points_and_16_67_in_cash_which_earns_16(days: Days) -> None:
@@ -397,20 +484,16 @@ def test_the_late_burn_e18_is_priced_on_card_v1_and_posted_in_w3(days: Days) -> 
     )
 
 
-def test_m3_keeps_317_points_which_are_all_that_c_is_liable_for(days: Days) -> None:
-    window = EXAMPLE["expected"]["base"][days.mode]["W3"]
+def test_the_claw_back_of_e1_says_what_the_member_owes(days: Days) -> None:
+    answer = days.answers["E7"]
 
-    (lot,) = days.wallet("M3").lots
-
-    assert (lot.issuer_id, lot.open_points) == ("c", window["open_lots"]["L6"])
-    assert lot.open_points * micros(EXAMPLE["rate_cards"]["v1"]["funding"]) == micros(
-        window["liability"]["C"]
-    )
+    owed = 0 if days.variant == "clamp" else 3_333
+    assert (answer.points, answer.deficit_points, answer.remaining_points) == (10_000, owed, 0)
 
 
 def test_the_promotional_points_expire_with_the_morning_of_day_3_and_share_their_breakage(days: Days) -> None:
     (expired,) = [entry for entry in days.entries().values() if entry.kind == "expire"]
 
-    assert (expired.points, expired.partner_id, expired.window_date.day) == (800, "hub", 3)
+    assert (expired.points, expired.partner_id, expired.window_date.day) == (1_100, "hub", 3)
     received = {line.payee_id: line.micros for line in expired.lines}
-    assert received == ({"a": 4_000_000, "OPERATOR": 4_000_000} if days.mode == "issue_funded" else {})
+    assert received == ({"a": 5_500_000, "OPERATOR": 5_500_000} if days.mode == "issue_funded" else {})
