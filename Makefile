@@ -9,17 +9,20 @@ LOCK := $(PY) -m piptools compile --quiet --generate-hashes --strip-extras --all
 # The whole year of purchases is read from a package that only this option needs.
 YEAR := $(if $(findstring --year,$(ARGS)),.venv/year.stamp)
 
-.PHONY: help demo test check bench proto lock
+.PHONY: help demo test properties check bench proto lock
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s%s\n", $$1, $$2 }' Makefile
 
 demo: .venv/run.stamp $(YEAR) ## a real month of purchases, from the first earn to the last statement
 	@$(PY) examples/demo.py $(ARGS)
 
 test: .venv/dev.stamp ## every test
 	@$(PY) -m pytest $(ARGS)
+
+properties: .venv/dev.stamp ## random histories of all commands, ten times as many and other ones (15 minutes)
+	@TONGDUI_PROPERTY_FACTOR=10 $(PY) -m pytest tests/property -o faulthandler_timeout=0 $(ARGS)
 
 check: .venv/dev.stamp ## style, types, who imports whom, and the wire contract
 	$(PY) -m ruff check

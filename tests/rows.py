@@ -86,6 +86,10 @@ class Rows:
         book = self._load(commands, decided_time, wall_time or decided_time)
         decisions = plan(commands, book)
         self._save(book, decisions)
+        return self.answers(decisions)
+
+    def answers(self, decisions: Sequence[Decision]) -> list[tuple[Answer, bool]]:
+        """Per decision the answer, and whether it was given before; what it names is looked up in the journal."""
         answers: list[tuple[Answer, bool]] = []
         for decision in decisions:
             answers.append(self._answer(decision, answers))

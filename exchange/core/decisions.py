@@ -30,8 +30,8 @@ class Accepted(NamedTuple):
     """A yes: the entry, its place in the batch's journal, and the figures of the answer.
 
     Points and micros. `available_points` is the named member's (the survivor's where it is merged); `expiry_date`
-    only where points were issued, the two amounts only for a burn or a capture; for a refund
-    `reimbursement_micros` is what the partner pays back.
+    only where points were issued, `value_micros` only where some are spent or held, `reimbursement_micros` only for
+    a burn or a capture, and for a refund what the partner pays back.
     """
 
     entry: Entry

@@ -57,8 +57,13 @@ def array(name: str, values: Sequence[Any]) -> bytes:
         flat = [kind.size] * (2 * count)
         flat[1::2] = values
         return pack(f">iiIii{('i' + kind.code) * count}", 1, 0, kind.oid, count, 1, *flat)
-    fields = [_field(value if name == "bytes" else value.encode()) for value in values]
-    return _ARRAY_HEAD.pack(1, 0, kind.oid, count, 1) + b"".join(fields)
+    head = _ARRAY_HEAD.pack(1, 0, kind.oid, count, 1)
+    if name == "word":
+        return head + b"".join(map(_word_field, values))
+    fields = [b""] * (2 * count)
+    fields[1::2] = data = values if name == "bytes" else [value.encode() for value in values]
+    fields[::2] = map(_length, data)
+    return head + b"".join(fields)
 
 
 def int4s(values: Sequence[int]) -> bytes:

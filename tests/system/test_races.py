@@ -29,6 +29,7 @@ from tests.live_hub import (
 from tongdui.exchange.v1 import commands_pb2, points_service_pb2
 
 OK: Final = grpc.StatusCode.OK
+TRANSFER: Final = POINTS + "Transfer"
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +142,35 @@ def test_200_burns_of_1_on_a_balance_of_50_burn_exactly_50(
     assert Counter(answer.reason for answer in answers) == {"": 50, "INSUFFICIENT_POINTS": 150}
     assert posted_points(coalition, member_id, "burn") == [1] * 50
     assert available_points(coalition, member_id) == 0
+
+
+def test_transfers_both_ways_at_once_are_all_decided_and_lose_no_point(
+    coalition: Coalition, connections: list[Wire]
+) -> None:
+    """Each locks two members: taken in any other order than the members' own, two of them would wait in a circle."""
+    cafe = coalition.keys["cafe"]
+    members = [coalition.member("cafe", points=100) for _ in range(2)]
+
+    def give(number: int, wire: Wire) -> Answer:
+        giver, receiver = members[number % 2], members[(number + 1) % 2]
+        common = coalition.burn(giver, points=3)
+        request = commands_pb2.TransferRequest(
+            request_id=common.request_id,
+            member_id=giver,
+            event_time=common.event_time,
+            store_id=common.store_id,
+            terminal_id=common.terminal_id,
+            reference=common.reference,
+            to_member_id=receiver,
+            points=3,
+        )
+        return wire.call(cafe, TRANSFER, request)
+
+    answers = at_once([partial(give, number, wire) for number, wire in enumerate(connections)])
+
+    assert {answer.reason for answer in answers} == {""}
+    assert [available_points(coalition, member_id) for member_id in members] == [100, 100]
+    assert sorted(posted_points(coalition, members[0], "transfer")) == [3] * 25
 
 
 def test_batches_of_two_hubs_over_the_same_members_in_any_order_are_all_decided(

@@ -83,7 +83,7 @@ def _points(asked: Earn, card: RateCard, terms: Terms) -> int | Refusal:
     if asked.native_points:
         if card.native_rate_in is None:
             return Refusal(Reason.NO_NATIVE_RATE)
-        points = floor(asked.native_points * card.native_rate_in)
+        points = card.points_for_native(asked.native_points)
     elif asked.spend_minor:
         points = card.points_for(asked.spend_minor, terms.minor_per_major)
     return points if 0 < points <= MAX_POINTS else _out_of_range(points)
@@ -149,8 +149,7 @@ def decide_exchange_in(command: ExchangeIn, book: Book) -> Accepted | Refusal:
         return card
     if card.native_rate_in is None:
         return Refusal(Reason.NO_NATIVE_RATE)
-    gross = command.native_points * card.native_rate_in
-    points = floor(gross * (1 - card.exchange_spread))
+    gross, points = card.points_for_exchange(command.native_points)
     if not 0 < points <= MAX_POINTS:
         return _out_of_range(points)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from math import floor
 from typing import Final, NamedTuple
 
 from exchange.core.accounts import NO_DEADLINE, Wallet
@@ -92,7 +91,7 @@ def decide_exchange_out(command: ExchangeOut, book: Book) -> Accepted | Refusal:
         return card
     if card.native_rate_out is None:
         return Refusal(Reason.NO_NATIVE_RATE)
-    native_points = floor(command.points * card.native_rate_out)
+    native_points = card.native_for(command.points)
     if native_points == 0:
         return Refusal(Reason.NOTHING_TO_EXCHANGE)
     lacking = check_available(command.points, admitted[0])
