@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from merchant_adapter import Registration
+from merchant_adapter import Registration, Unreadable
 from operator_console.arguments import Commands, Verbs, small
 from operator_console.desk import Desk, Shown
 from operator_console.screen import columns, details, table
@@ -35,6 +35,8 @@ def add(commands: Commands, summary: str) -> None:
 
 def run_challenge(desk: Desk, arguments: argparse.Namespace) -> Shown:
     """Makes a challenge."""
+    if arguments.owner == "operator" and not arguments.person:
+        raise Unreadable("give --person: a key of the operator belongs to somebody")
     request = pb2.CreateKeyChallengeRequest(
         request_id=desk.request_id, owner=arguments.owner, holder=arguments.person
     )

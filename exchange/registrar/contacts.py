@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from sqlalchemy import ARRAY, BigInteger, Connection, LargeBinary, any_, case, delete, insert, literal, select
+from sqlalchemy import ARRAY, BigInteger, Connection, LargeBinary, any_, delete, insert, literal, select
 from sqlalchemy.dialects.postgresql import insert as insert_or_ignore
 from sqlalchemy.sql.elements import CollectionAggregate
 
@@ -75,13 +75,20 @@ def has_master_key(connection: Connection) -> bool:
 
 
 def find_members(connection: Connection, lookups: Sequence[bytes]) -> dict[bytes, int]:
-    """The members that contacts belong to; for a merged one the member it lives on in."""
-    root = case((WALLETS.c.survivor_id != 0, WALLETS.c.survivor_id), else_=WALLETS.c.member_id)
-    found = (
-        select(CONTACTS.c.lookup, root)
-        .join(WALLETS, WALLETS.c.member_id == CONTACTS.c.member_id)
+    """The members that contacts belong to; for a merged one the member it lives on in, through every later merge."""
+    wallets = WALLETS.c
+    lives = (
+        select(CONTACTS.c.lookup, wallets.member_id, wallets.survivor_id)
+        .join(WALLETS, wallets.member_id == CONTACTS.c.member_id)
         .where(CONTACTS.c.lookup == any_(literal(list(lookups), ARRAY(LargeBinary))))
+        .cte("lives", recursive=True)
     )
+    lives = lives.union_all(
+        select(lives.c.lookup, wallets.member_id, wallets.survivor_id).where(
+            wallets.member_id == lives.c.survivor_id
+        )
+    )
+    found = select(lives.c.lookup, lives.c.member_id).where(lives.c.survivor_id == 0)
     return {bytes(lookup): member_id for lookup, member_id in connection.execute(found)}
 
 

@@ -16,7 +16,7 @@ from exchange.store.tables import ALIASES, CONSENT_HISTORY, LINKS, PAY_CODES, WA
 
 
 class Erased(NamedTuple):
-    """The members that were erased: the one named, and those that were merged into it."""
+    """The members that were erased: the one named, and those merged into it, however many merges ago."""
 
     member_ids: list[int]
 
@@ -45,12 +45,12 @@ def _lock_family(connection: Connection, member_id: int) -> list[int]:
         columns.held_points,
         columns.survivor_id,
     )
-    merged = select(columns.member_id).where(columns.survivor_id == member_id)
-    lock_wallets(connection, [member_id, *connection.execute(merged).scalars()])
+    found = select(columns.member_id).where(columns.member_id == member_id).cte("family", recursive=True)
+    found = found.union(select(columns.member_id).where(columns.survivor_id == found.c.member_id))
+    of_family = select(found.c.member_id)
+    lock_wallets(connection, [member_id, *connection.execute(of_family).scalars()])
     family = connection.execute(
-        select(*chosen)
-        .where((columns.member_id == member_id) | (columns.survivor_id == member_id))
-        .order_by(columns.member_id)
+        select(*chosen).where(columns.member_id.in_(of_family)).order_by(columns.member_id)
     ).all()
     named = next((row for row in family if row.member_id == member_id), None)
     if named is None:

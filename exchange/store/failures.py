@@ -18,6 +18,7 @@ _RACES: Final = frozenset(
         "aliases_pkey",
         "aliases_member_key",
         "wallets_pkey",
+        "terminals_pkey",
         "contacts_lookup_key",
         "data_keys_pkey",
         "proofs_request_key",

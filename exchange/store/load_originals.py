@@ -44,12 +44,14 @@ FROM named JOIN exchange.entries USING (batch_id, entry_index)
 ORDER BY named.partner_id, named.request_id, entries.batch_id, entries.entry_index"""
 )
 
+# Each entry's legs once: a capture that is to be refunded may also be what followed a hold that another command names.
 READ_ORIGINAL_LEGS: Final = (
     _FOLLOWED
     + b"""
 SELECT legs.batch_id, legs.entry_index, legs.member_id, legs.lot_sequence, legs.issuer_id, legs.rate_version,
     legs.from_account, legs.to_account, legs.points
-FROM named JOIN exchange.legs USING (batch_id, entry_index)
+FROM (SELECT DISTINCT batch_id, entry_index FROM named) AS named
+JOIN exchange.legs USING (batch_id, entry_index)
 ORDER BY legs.batch_id, legs.entry_index, legs.leg_number"""
 )
 

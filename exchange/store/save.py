@@ -155,7 +155,10 @@ def save_batch(
     still have learnt that nothing was due.
     """
     entries, legs, lines = _journal_rows(book)
-    lots = [lot for wallet in book.wallets.values() for lot in wallet.lots.values() if lot.changed]
+    # A new row is kept though no point is in it yet, as its number is taken: an unmerge may find nothing to move back.
+    lots = [
+        lot for wallet in book.wallets.values() for lot in wallet.lots.values() if lot.changed or lot.created
+    ]
     tables: tuple[tuple[RowFormat, list[Row]], ...] = (
         (ENTRIES, entries),
         (LEGS, legs),

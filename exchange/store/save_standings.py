@@ -277,7 +277,7 @@ def _authorities(book: Book) -> list[Request]:
                 *(it.partner_id, it.wrong_tries, it.locked, day_number(it.spent_date), it.spent_count),
                 *(it.spent_points, it.store_id, it.terminal_id),
             )
-            for it in book.terminals.values()
+            for _, it in sorted(book.terminals.items())  # in key order: two batches may make the same tills
             if it.created
         ],
     )

@@ -18,6 +18,7 @@ from merchant_adapter.receipts import Receipt
 from merchant_adapter.signing import verify_receipt
 from merchant_adapter.statuses import read_status_bytes
 from tongdui.exchange.v1 import (  # noqa: F401 - imported so that the pool knows every service
+    accounts_service_pb2,
     journal_service_pb2,
     members_service_pb2,
     partners_service_pb2,

@@ -16,9 +16,9 @@ from psycopg.conninfo import make_conninfo
 
 from exchange.batcher import Answer as Sent
 from exchange.core.book import PayCode
-from exchange.core.commands import Command, kind_in_journal, part_of
+from exchange.core.commands import Command, kind_in_journal
 from exchange.core.decisions import Decision
-from exchange.core.ids import entry_text
+from exchange.core.ids import HUB, entry_text
 from exchange.core.lots import Lot
 from exchange.core.originals import Deficit
 from exchange.core.rates import RateCard
@@ -213,10 +213,15 @@ def _told(entry_id: str, rows: Rows) -> tuple[Any, ...]:
     return (
         *(name_of(entry_id, rows), it.member_id, entry.points, entry.rate_version, it.event_time),
         *(entry.spend_minor, entry.native_points, original, kind_in_journal(it), it.store_id),
-        *(it.terminal_id, it.reference, it.reason, it.campaign_id, it.channel),
+        *(it.terminal_id, _reference(it.partner_id, it.reference), it.reason, it.campaign_id, it.channel),
         [tuple(leg[:7]) for leg in entry.legs],
         [tuple(line) for line in entry.lines],
     )
+
+
+def _reference(partner_id: int, reference: str) -> str:
+    """What the hub posts by itself refers to an entry id, which batching changes."""
+    return "" if partner_id == HUB else reference
 
 
 # --- what the database keeps ---
@@ -249,7 +254,7 @@ def kept_in_database(connection: psycopg.Connection[Any]) -> Kept:
         return partner, request_id
 
     def of(columns: str, table: str, order: str = "1") -> list[tuple[Any, ...]]:
-        return _rows(connection, f"SELECT {columns} FROM exchange.{table} ORDER BY {order}")  # noqa: S608  # our own
+        return _rows(connection, f"SELECT {columns} FROM exchange.{table} ORDER BY {order}")  # our own
 
     legs: dict[tuple[int, int], list[Any]] = {}
     names = "member_id, lot_sequence, issuer_id, rate_version, from_account, to_account, points"
@@ -266,7 +271,7 @@ def kept_in_database(connection: psycopg.Connection[Any]) -> Kept:
     lots = [Lot(*row) for row in of(LOT_COLUMNS.decode(), "lots")]
     requests = of(
         "partner_id, request_id, fingerprint, accepted, batch_id, entry_index, kind, reference, part, answer",
-        "requests WHERE partner_id <> 0",
+        f"requests WHERE partner_id <> {HUB}",
     )
     return {
         "wallets": {
@@ -322,7 +327,8 @@ def kept_in_database(connection: psycopg.Connection[Any]) -> Kept:
         },
         "entries": [
             (
-                *(named(*row[:2]), *row[4:10], named(*row[10:12]), *row[12:]),
+                *(named(*row[:2]), *row[4:10], named(*row[10:12]), *row[12:15]),
+                *(_reference(row[2], row[15]), *row[16:]),
                 *(legs.get(row[:2], []), lines.get(row[:2], [])),
             )
             for row in entries
@@ -341,7 +347,9 @@ DEFICIT_COLUMNS = (
 
 def _deficit(row: tuple[Any, ...]) -> Deficit:
     *columns, from_member, from_sequence = row
-    return Deficit(*columns, moved_from=(from_member, from_sequence) if from_member else None)
+    deficit = Deficit(*columns)
+    deficit.moved_from = (from_member, from_sequence) if from_member else None
+    return deficit
 
 
 def _rows(connection: psycopg.Connection[Any], query: str) -> list[tuple[Any, ...]]:

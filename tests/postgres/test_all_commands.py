@@ -226,3 +226,34 @@ def test_how_commands_are_cut_into_batches_changes_nothing_that_is_kept(
     }
     assert state(again) == kept
     office.engine.dispose()
+
+
+def test_a_capture_has_its_points_once_though_a_command_beside_its_refund_names_the_hold(shop: Shop) -> None:
+    first = shop.members[0]
+    decide(
+        shop,
+        [
+            ask(core.Earn, "e-1", first, 100, 0, None),
+            ask(core.Burn, "another", first, 40, partner=B),
+            ask(core.AuthorizeBurn, "h-1", first, 30, partner=B),
+            ask(core.CaptureBurn, "c-1", first, "h-1", 0, partner=B),
+        ],
+        4,
+    )
+
+    answers = decide(
+        shop,
+        [
+            ask(core.VoidBurn, "void", first, "h-1", partner=B),
+            ask(core.RefundBurn, "back", first, "c-1", 0, 30, partner=B),
+            ask(core.RefundBurn, "back-again", first, "c-1", 1, 30, partner=B),
+        ],
+        3,
+    )
+
+    assert {name: reason(it) for name, it in answers.items()} == {
+        "void": "HOLD_CLOSED",
+        "back": "",
+        "back-again": "OVER_ORIGINAL",
+    }
+    assert read(answers, "back").remaining_points == 0

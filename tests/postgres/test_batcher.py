@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from exchange.batcher import MAX_QUEUE, Answer, Batcher, QueueFull
-from exchange.core.commands import Command, Wake
+from exchange.core.commands import Authority, Command, Wake
 from exchange.core.decisions import Accepted, Decision
 from exchange.core.planner import plan
 from exchange.store.engine import open_connection
@@ -327,6 +327,31 @@ def test_two_batchers_that_spend_the_same_wallets_in_any_order_never_spend_a_poi
 
     assert Counter(map(reason, answers)) == {"": 4 * (100 // 7), "INSUFFICIENT_POINTS": 160 - 4 * (100 // 7)}
     assert shop.office.rows("SELECT DISTINCT open_points FROM exchange.wallets") == [(100 % 7,)]
+
+
+def test_a_till_first_seen_by_two_batchers_counts_the_wrong_pay_codes_of_both(shop: Shop) -> None:
+    """Its row is there for neither to lock: the second to make it starts over, and counts on."""
+    wrong = Authority(pay_code=bytes(32))
+
+    async def race() -> list[Answer]:
+        here, there = new_batcher(shop.url), new_batcher(shop.url)
+        async with at_work(here, there):
+            found: list[Answer] = []
+            for number in range(25):
+                tries = [
+                    burn(f"b-{number}-{who}", member_id=shop.members[who])._replace(
+                        authority=wrong, terminal_id=f"till-{number}"
+                    )
+                    for who in range(2)
+                ]
+                answers = await asyncio.gather(here.submit(tries[:1], None), there.submit(tries[1:], None))
+                found += [answer for (answer,) in answers]
+            return found
+
+    answers = asyncio.run(race())
+
+    assert set(map(reason, answers)) == {"PAY_CODE_INVALID"}
+    assert shop.office.rows("SELECT wrong_tries, count(*) FROM exchange.terminals GROUP BY 1") == [(2, 25)]
 
 
 # --- trouble

@@ -141,6 +141,28 @@ def test_a_contact_of_a_merged_member_finds_the_survivor(counter: Counter) -> No
     assert found == survivor
 
 
+def test_a_chain_of_merges_leads_a_contact_to_its_end_and_is_erased_with_it(counter: Counter) -> None:
+    cafe, tea, books = (counter.office.partner(code) for code in ("cafe", "tea", "books"))
+    first = number(counter.enroll(cafe, "c-1", counter.prove(cafe, EMAIL)))
+    second = number(counter.enroll(cafe, "c-2", None))
+    last = number(counter.enroll(tea, "t-1", counter.prove(tea, PHONE)))
+    for merged, survivor in ((first, second), (second, last)):
+        counter.office.rows(
+            "UPDATE exchange.wallets SET state = 'merged', survivor_id = :survivor WHERE member_id = :merged"
+            " RETURNING 1",
+            survivor=survivor,
+            merged=merged,
+        )
+
+    found = number(counter.enroll(books, "b-1", counter.prove(books, EMAIL)))
+    close(counter, last)
+    erased = erase(counter, last)
+
+    assert found == last
+    assert erased.member_ids == sorted([first, second, last])
+    assert counter.office.rows("SELECT 1 FROM contacts.contacts") == []
+
+
 @pytest.mark.parametrize(
     "standing",
     [
