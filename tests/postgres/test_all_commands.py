@@ -257,3 +257,24 @@ def test_a_capture_has_its_points_once_though_a_command_beside_its_refund_names_
         "back-again": "OVER_ORIGINAL",
     }
     assert read(answers, "back").remaining_points == 0
+
+
+def test_a_row_that_an_unmerge_finds_nothing_in_keeps_the_number_it_was_given(shop: Shop) -> None:
+    first, second, third, _ = shop.members
+    commands = [
+        ask(core.Earn, "e-1", first, 10, 0, None),
+        ask(core.Merge, "merge-1", first, second, partner=OPERATOR),
+        ask(core.Burn, "spent", second, 10),
+        ask(core.Merge, "merge-2", second, third, partner=OPERATOR),
+        ask(core.Unmerge, "unmerge", first, "merge-1", partner=OPERATOR),
+    ]
+
+    answers = decide(shop, commands, 1)
+
+    assert {reason(it) for it in answers.values()} == {""}
+    numbered = (
+        "SELECT lot_sequence,"
+        " (SELECT max(lots.lot_sequence) FROM exchange.lots WHERE lots.member_id = wallets.member_id)"
+        " FROM exchange.wallets WHERE member_id = :third"
+    )
+    assert shop.office.rows(numbered, third=third) == [(1, 1)]

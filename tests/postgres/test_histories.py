@@ -61,9 +61,8 @@ def test_random_histories_leave_the_rows_and_answers_of_the_core_however_they_ar
     """Batches above `SMALL` commands are copied in: with a small one, nearly all are."""
     monkeypatch.setattr(batcher, "SMALL", small)
 
-    @settings(
-        tries(20), phases=[Phase.generate]
-    )  # each try takes seconds: a shorter one would be found in minutes
+    # Each try takes a tenth of a second and more: to find a shorter one would take minutes.
+    @settings(tries(40), phases=[Phase.generate])
     @given(HISTORIES, st.integers(0, 2**32))
     def compare(history: History, cuts: int) -> None:
         core = PlayingCore(history.coalition, history.pay_codes)
@@ -119,7 +118,7 @@ def _cut(commands: tuple[Command, ...], random: Random) -> Iterator[tuple[Comman
 def test_random_histories_told_to_two_hubs_at_once_are_those_of_one_order(url: str) -> None:
     """The chain says in which order the batches came; told in that order, the core makes the same rows."""
 
-    @settings(tries(12), phases=[Phase.generate])
+    @settings(tries(30), phases=[Phase.generate])
     @given(HISTORIES, st.integers(0, 2**32))
     def compare(history: History, cuts: int) -> None:
         with psycopg.connect(url, autocommit=True) as connection:
