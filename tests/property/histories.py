@@ -64,7 +64,7 @@ WEIGHTS = {
     "mistake": 2,
     "guesses": 1,
     "refuse_out": 1,
-    "cancel_earn": 1,
+    "cancel_earn": 2,
     "freeze": 1,
     "unfreeze": 4,
     "close": 1,

@@ -27,7 +27,7 @@ from tests.property.writer import Batch
 from tests.rows import Rows, fresh
 
 EVERYBODY = (*MEMBERS, STRANGER)
-FEWEST = 2
+FEWEST = 1
 REACHED = [
     "accepted",
     "woken",

@@ -177,8 +177,11 @@ class Writer(Chooser):
         return self.follow(step, request_id, CancelEarn, self.pick(step, self.earns(pending=True)))
 
     def _claw_back(self, step: Step, request_id: str) -> Any:
-        """Mostly of points that were used; often of all that was earned where some of it is held."""
+        """Mostly of points that were used; often of all of an earn of which some is held; at times of none."""
         live, every = self.earns()
+        if step.variant % 8 == 5:
+            cancelled = [earn for earn in every if self.reference.followers(earn, "cancel_earn")]
+            live = cancelled or live
         held = [earn for earn in live if any(self.points_in(move.lot, "held") for move in earn.moves)]
         if held and step.variant % 3 == 0:
             earn = self.pick(step, (held, held))
