@@ -105,7 +105,7 @@ def add_contacts(
     keys = _read_data_keys(connection, envelope, [member_id for member_id, _ in proven])
     made: dict[int, bytes] = {}
     rows = []
-    for member_id, it in proven:
+    for member_id, it in sorted(proven, key=lambda given: given[1].lookup):
         if member_id not in keys:
             keys[member_id], made[member_id] = envelope.new_data_key(member_id)
         rows.append(
@@ -121,7 +121,7 @@ def add_contacts(
     if made:
         sealed = [{"member_id": it, "sealed_key": made[it]} for it in sorted(made)]
         connection.execute(insert(DATA_KEYS), sealed)
-    connection.execute(insert(CONTACTS), sorted(rows, key=lambda row: row["lookup"]))  # type: ignore[arg-type, return-value]  # bytes
+    connection.execute(insert(CONTACTS), rows)
 
 
 def read_contacts(connection: Connection, envelope: Envelope, member_id: int) -> list[KnownContact]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, given
 from hypothesis import strategies as st
 
 from exchange import batcher
@@ -62,7 +62,7 @@ def test_random_histories_leave_the_rows_and_answers_of_the_core_however_they_ar
     monkeypatch.setattr(batcher, "SMALL", small)
 
     # Each try takes a tenth of a second and more: to find a shorter one would take minutes.
-    @settings(tries(40), phases=[Phase.generate])
+    @tries(40, [Phase.generate])
     @given(HISTORIES, st.integers(0, 2**32))
     def compare(history: History, cuts: int) -> None:
         core = PlayingCore(history.coalition, history.pay_codes)
@@ -118,7 +118,7 @@ def _cut(commands: tuple[Command, ...], random: Random) -> Iterator[tuple[Comman
 def test_random_histories_told_to_two_hubs_at_once_are_those_of_one_order(url: str) -> None:
     """The chain says in which order the batches came; told in that order, the core makes the same rows."""
 
-    @settings(tries(30), phases=[Phase.generate])
+    @tries(30, [Phase.generate])
     @given(HISTORIES, st.integers(0, 2**32))
     def compare(history: History, cuts: int) -> None:
         with psycopg.connect(url, autocommit=True) as connection:
