@@ -18,8 +18,8 @@ help: ## list the targets
 demo: .venv/run.stamp $(YEAR) ## a real month of purchases, from the first earn to the last statement
 	@$(PY) examples/demo.py $(ARGS)
 
-test: .venv/dev.stamp ## every test
-	@$(PY) -m pytest $(ARGS)
+test: .venv/dev.stamp ## every test, on as many as four cores
+	@$(PY) -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 properties: .venv/dev.stamp ## random histories of all commands, ten times as many and other ones (15 minutes)
 	@TONGDUI_PROPERTY_FACTOR=10 $(PY) -m pytest tests/property -o faulthandler_timeout=0 $(ARGS)

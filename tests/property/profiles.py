@@ -16,10 +16,13 @@ SEED: Final = 20261121
 _Test = TypeVar("_Test", bound=Callable[..., None])
 
 
-def tries(examples: int, phases: Sequence[Phase] = tuple(Phase)) -> Callable[[_Test], _Test]:
+def tries(
+    examples: int, phases: Sequence[Phase] = tuple(Phase), *, more: int = 0
+) -> Callable[[_Test], _Test]:
     """So many examples in every run: the same ones, so that a failure is a change of the code and never luck.
 
-    A longer run looks further: other examples each time, and whatever fails is printed as code to repeat it.
+    `more` gives as many again that are others, by its number. A longer run looks further: other examples each time,
+    and whatever fails is printed as code to repeat it.
     """
     found = settings(
         max_examples=examples * FACTOR,
@@ -34,6 +37,6 @@ def tries(examples: int, phases: Sequence[Phase] = tuple(Phase)) -> Callable[[_T
     )
 
     def decorate(test: _Test) -> _Test:
-        return found(test if FACTOR > 1 else seed(SEED)(test))
+        return found(test if FACTOR > 1 else seed(SEED + more)(test))
 
     return decorate

@@ -26,6 +26,9 @@ from tests.property.profiles import tries
 from tests.property.writer import Batch
 from tests.rows import Rows, fresh
 
+ROUNDS = 3
+"""Of 500 histories. One reaches everything two times in three, and which is a matter of what hypothesis draws."""
+
 EVERYBODY = (*MEMBERS, STRANGER)
 REACHED = [
     "accepted",
@@ -61,10 +64,9 @@ def test_in_histories_that_reach_everything_the_reference_agrees_and_every_law_o
     None
 ):
     """After every batch: each answer, leg, line, lot, deficit and total, and each law of conservation."""
+    expected = [*(reason.value for reason in Reason), *REACHED]
     seen: Counter[str] = Counter()
 
-    @tries(500)
-    @given(HISTORIES)
     def compare(history: History) -> None:
         core, reference = _core(history), PlayingReference(history.coalition, history.pay_codes)
         for batch in history.batches:
@@ -83,9 +85,11 @@ def test_in_histories_that_reach_everything_the_reference_agrees_and_every_law_o
             seen.update(_seen_in_entries(entries, core.rows))
         seen["lots left out"] += core.rows.lots_left_out
 
-    compare()
+    for more in range(ROUNDS):
+        tries(500, more=more)(given(HISTORIES)(compare))()
+        if all(seen[what] for what in expected):
+            break
 
-    expected = [*(reason.value for reason in Reason), *REACHED]
     assert [what for what in expected if not seen[what]] == []
 
 

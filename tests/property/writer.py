@@ -110,6 +110,8 @@ class Writer(Chooser):
     def _commands(self, step: Step, request_id: str) -> list[Any]:
         if step.what == "campaign":
             return self._campaign(step, request_id)
+        if step.what == "spree":
+            return self._spree(step, request_id)
         if step.what == "guesses":
             return self._guesses(step, request_id)
         if step.what == "wake":
@@ -171,7 +173,12 @@ class Writer(Chooser):
         ]
 
     def _confirm_earn(self, step: Step, request_id: str) -> Any:
-        return self.follow(step, request_id, ConfirmEarn, self.pick(step, self.earns(pending=True)))
+        """Often of a member who was merged, whose points go to another."""
+        pending, every = self.earns(pending=True)
+        merged = self.in_state("merged")
+        moving = [earn for earn in pending if earn.member in merged]
+        among = moving if moving and step.variant % 2 else pending
+        return self.follow(step, request_id, ConfirmEarn, self.pick(step, (among, every)))
 
     def _cancel_earn(self, step: Step, request_id: str) -> Any:
         return self.follow(step, request_id, CancelEarn, self.pick(step, self.earns(pending=True)))
@@ -198,6 +205,11 @@ class Writer(Chooser):
 
     def _burn(self, step: Step, request_id: str) -> Any:
         return self.spend(step, request_id, Burn)
+
+    def _spree(self, step: Step, request_id: str) -> list[Any]:
+        """Three burns of a point on one day at one till: more than some coalitions allow."""
+        one_point = step._replace(amount=4)
+        return [self._burn(one_point, f"{request_id}.{number}") for number in range(3)]
 
     def _authorize(self, step: Step, request_id: str) -> Any:
         return self.spend(step, request_id, AuthorizeBurn, hold_seconds=one_of(HOLD_SECONDS, step.variant))
