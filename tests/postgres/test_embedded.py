@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -351,6 +352,23 @@ def test_a_path_too_long_for_a_socket_still_works(tmp_path: Path) -> None:
         assert elsewhere.parent.stat().st_mode & 0o007 == 0
 
     assert not elsewhere.parent.exists()
+
+
+@pytest.mark.parametrize("above", ["short", "deep/" * 40])
+def test_a_server_that_was_killed_starts_again_at_the_same_url_with_what_was_committed(
+    tmp_path: Path, above: str
+) -> None:
+    with start(tmp_path / above / "data", settings=SMALL) as server:
+        url, first = server.url, server.cluster.pid
+        query(server, "CREATE TABLE kept AS SELECT 1 AS it")
+        os.kill(first, signal.SIGKILL)
+        while server.running:
+            time.sleep(0.01)
+
+        server.start_again()
+
+        assert (server.url, server.cluster.pid == first) == (url, False)
+        assert query(server, "SELECT it FROM kept") == [(1,)]
 
 
 def test_a_socket_directory_that_a_killed_hub_left_elsewhere_is_removed(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from exchange.store.embedded.errors import EmbeddedPostgresError
 from exchange.store.embedded.launcher import start
 
 _log = logging.getLogger(__name__)
@@ -16,9 +15,12 @@ class Keeper:
 
     def __init__(self, data_dir: Path) -> None:
         """Starts the server. Raises what `start` raises."""
-        self._data_dir = data_dir
         self._server = start(data_dir)
-        self.url = self._server.url
+
+    @property
+    def url(self) -> str:
+        """The libpq URI of the hub's database; the same for as long as there is a keeper."""
+        return self._server.url
 
     @property
     def running(self) -> bool:
@@ -28,16 +30,10 @@ class Keeper:
     def revive(self) -> None:
         """Starts a server that has ended, and returns when it answers; recovery loses nothing committed.
 
-        Raises `EmbeddedPostgresError` where it does not start or is no longer where its clients look.
+        Raises `EmbeddedPostgresError` where it does not start.
         """
         _log.warning("the embedded PostgreSQL has ended; it is started again")
-        self._server.stop()
-        self._server = start(self._data_dir)
-        if self._server.url != self.url:
-            raise EmbeddedPostgresError(
-                "the embedded PostgreSQL came back at another socket, because the data directory's path is long;"
-                " start the hub again"
-            )
+        self._server.start_again()
         _log.warning("the embedded PostgreSQL runs again")
 
     def __enter__(self) -> Self:

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 import psycopg
 from psycopg import sql
 
 from exchange.store.embedded import layout as files
-from exchange.store.embedded.account import installed_programs, runnable_programs, server_account
+from exchange.store.embedded.account import Account, installed_programs, runnable_programs, server_account
 from exchange.store.embedded.errors import EmbeddedPostgresError
 from exchange.store.embedded.ownership import disarm_stale_pid_file, owner_lock, server_lock
 from exchange.store.embedded.server_process import (
@@ -43,28 +43,58 @@ class Cluster:
     log: Path
 
 
+class _Home(NamedTuple):
+    """What a server is started with, the first time and again."""
+
+    layout: files.Layout
+    account: Account
+    socket: files.SocketDirectory
+    command: list[str]
+    start_timeout_seconds: float
+
+
+class _Running(NamedTuple):
+    """A server, and what ends with it."""
+
+    server: ServerProcess
+    resources: contextlib.ExitStack
+
+
 class EmbeddedPostgres:
     """A started embedded server, owned by this process; a context manager that stops it."""
 
-    def __init__(self, cluster: Cluster, server: ServerProcess, resources: contextlib.ExitStack) -> None:
+    def __init__(self, home: _Home, running: _Running, held: contextlib.ExitStack) -> None:
         """Takes over a started server and what is to be released after its end. Made by `start` only."""
-        self.cluster = cluster
-        self._server = server
-        self._resources = resources
+        self._home = home
+        self._running = running
+        self._held = held
+
+    @property
+    def cluster(self) -> Cluster:
+        """What is known of the server that runs now."""
+        layout, socket = self._home.layout, self._home.socket
+        return Cluster(
+            url=files.database_url(socket.path),
+            data_dir=layout.data_dir,
+            pid=self._running.server.process_id,
+            socket_directory=socket.path,
+            service_file=layout.service_file,
+            log=layout.log,
+        )
 
     @property
     def url(self) -> str:
         """The libpq URI of the database `tongdui`."""
-        return self.cluster.url
+        return files.database_url(self._home.socket.path)
 
     @property
     def running(self) -> bool:
-        """Whether the server still runs. It is not restarted by itself: stop this one and `start` again."""
-        return self._server.is_running()
+        """Whether the server still runs. It is not restarted by itself: `start_again` does that."""
+        return self._running.server.is_running()
 
     def url_of(self, database: str) -> str:
         """The libpq URI of another database of the same server."""
-        return files.database_url(self.cluster.socket_directory, database)
+        return files.database_url(self._home.socket.path, database)
 
     def binary(self, name: str) -> Path:
         """The path of a PostgreSQL program (psql, pgbench, pg_dump...); `ValueError` if none is so named."""
@@ -79,13 +109,21 @@ class EmbeddedPostgres:
         `smart` waits for the clients to leave, `fast` ends their transactions, `immediate` leaves recovery to
         the next start. A shutdown that takes over a minute is followed by an immediate one.
         """
-        with self._resources:
-            self._server.stop(_STOP_SIGNALS[mode])
+        with self._held, self._running.resources:
+            self._running.server.stop(_STOP_SIGNALS[mode])
+
+    def start_again(self) -> None:
+        """Starts a server that has ended, at the same URL; recovery loses nothing that was committed.
+
+        Raises `EmbeddedPostgresError` if it does not start.
+        """
+        self._running.resources.close()
+        self._running = _launched(self._home)
 
     def kill(self) -> None:
         """Kills the postmaster with SIGKILL, as a crash would: for tests of recovery."""
-        with self._resources:
-            self._server.stop(signal.SIGKILL)
+        with self._held, self._running.resources:
+            self._running.server.stop(signal.SIGKILL)
 
     def __enter__(self) -> Self:
         """Returns itself."""
@@ -123,27 +161,29 @@ def start(
     account = server_account()
     programs = runnable_programs(account, installed_programs())
     files.make_directories(layout, account)
-    with contextlib.ExitStack() as resources:
-        resources.enter_context(owner_lock(layout))
+    with contextlib.ExitStack() as held:
+        held.enter_context(owner_lock(layout))
         with server_lock(layout) as lock_fd:
             files.create_cluster_if_missing(layout, account, programs, lock_fd)
-            files.write_access_rules(layout, account)
-            disarm_stale_pid_file(layout)
-            socket = resources.enter_context(files.socket_directory(layout, account))
-            command = server_command(programs, socket.name_for_server, all_settings)
-            server = resources.enter_context(running_server(layout, account, command, lock_fd))
-        wait_until_ready(server, layout, start_timeout_seconds)
-        _ensure_database(files.database_url(socket.path, "postgres"))
+        files.write_access_rules(layout, account)
+        socket = held.enter_context(files.socket_directory(layout, account))
+        command = server_command(programs, socket.name_for_server, all_settings)
+        home = _Home(layout, account, socket, command, start_timeout_seconds)
+        running = _launched(home)
         files.write_service_file(layout, socket.path)
-        cluster = Cluster(
-            url=files.database_url(socket.path),
-            data_dir=layout.data_dir,
-            pid=server.process_id,
-            socket_directory=socket.path,
-            service_file=layout.service_file,
-            log=layout.log,
-        )
-        return EmbeddedPostgres(cluster, server, resources.pop_all())
+        return EmbeddedPostgres(home, running, held.pop_all())
+
+
+def _launched(home: _Home) -> _Running:
+    """A server that answers."""
+    with contextlib.ExitStack() as resources:
+        with server_lock(home.layout) as lock_fd:
+            disarm_stale_pid_file(home.layout)
+            files.clear_socket_directory(home.socket)
+            server = resources.enter_context(running_server(home.layout, home.account, home.command, lock_fd))
+        wait_until_ready(server, home.layout, home.start_timeout_seconds)
+        _ensure_database(files.database_url(home.socket.path, "postgres"))
+        return _Running(server, resources.pop_all())
 
 
 def _ensure_database(maintenance_url: str) -> None:

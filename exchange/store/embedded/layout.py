@@ -167,6 +167,12 @@ def socket_directory(layout: Layout, account: Account) -> Iterator[SocketDirecto
         elsewhere.unlink(missing_ok=True)
 
 
+def clear_socket_directory(directory: SocketDirectory) -> None:
+    """Removes what a server that was killed left in it, which names a process that may be another's by now."""
+    for left in directory.path.iterdir():
+        left.unlink()
+
+
 def write_privately(path: Path, text: str, account: Account | None = None) -> None:
     """Replaces the file, never half written, with one that only we, or the server's `account`, can read."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
