@@ -219,3 +219,14 @@ class Registrar:
     def close_window(self, write: Write, window_date: date, encode: Callable[[Window], bytes]) -> Answered:
         """Closes a window."""
         return write_once(self._engine, write, lambda it: windows.close_window(it, window_date), encode)
+
+    def settle_window(
+        self, write: Write, window_date: date, certificate_sha256: bytes, encode: Callable[[Window], bytes]
+    ) -> Answered:
+        """Records that a window's payments are final."""
+        return write_once(
+            self._engine,
+            write,
+            lambda it: windows.settle_window(it, window_date, certificate_sha256),
+            encode,
+        )

@@ -1,4 +1,4 @@
-"""Windows: closed in order, each a range of the chain that no later batch can enter."""
+"""Windows: closed in order, each a range of the chain that no later batch can enter; settled in any order."""
 
 from __future__ import annotations
 
@@ -59,3 +59,22 @@ def close_window(connection: Connection, window_date: date) -> Window:
         update(CHAIN).values(window_date=func.greatest(CHAIN.c.window_date, window_date + _DAY))
     )
     return to_window(connection.execute(closing.returning(*WINDOWS.c)).one())
+
+
+def settle_window(connection: Connection, window_date: date, certificate_sha256: bytes) -> Window:
+    """Records that all payments of a window are final, by which certificate, and when on the ledger clock.
+
+    A settled one is given as it was settled first. Raises WINDOW_NOT_CLOSED.
+    """
+    one = WINDOWS.c.window_date == window_date
+    closed = connection.execute(select(WINDOWS).where(one).with_for_update()).first()
+    if closed is None:
+        raise RegistrarRefusal("WINDOW_NOT_CLOSED")
+    if closed.settled_time is not None:
+        return to_window(closed)
+    settled = (
+        update(WINDOWS)
+        .where(one)
+        .values(settled_time=read_clock(connection).ledger_time, certificate_sha256=certificate_sha256)
+    )
+    return to_window(connection.execute(settled.returning(*WINDOWS.c)).one())

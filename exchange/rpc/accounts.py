@@ -45,6 +45,9 @@ NO_MEMBER: Final = 0
 """The member of an entry that moves money alone."""
 
 _OPERATOR: Final = frozenset({"operator"})
+_MAKERS: Final = frozenset({"operator", "finance_maker"})
+_CHECKERS: Final = frozenset({"operator", "finance_checker"})
+"""Finance resolves differences with partners by corrections; who has both roles is still one person."""
 _READERS: Final = frozenset({"operator", "auditor"})
 
 
@@ -75,8 +78,8 @@ class AccountsService:
             Method("MergeMembers", _OPERATOR, self._merge, is_write=True),
             Method("UnmergeMembers", _OPERATOR, self._unmerge, is_write=True),
             Method("UnlockTerminal", _OPERATOR, self._unlock, is_write=True),
-            Method("ProposeAdjustment", _OPERATOR, self._propose, is_write=True),
-            Method("ApproveAdjustment", _OPERATOR, self._approve, is_write=True),
+            Method("ProposeAdjustment", _MAKERS, self._propose, is_write=True),
+            Method("ApproveAdjustment", _CHECKERS, self._approve, is_write=True),
             Method("ListAdjustments", _READERS, self._list, is_write=False),
             *ExpiryReader(self._desk.snapshots, self._desk.lanes).methods(),
         )

@@ -60,6 +60,7 @@ CODES: Final[dict[str, grpc.StatusCode]] = {
     "CLOCK_BACKWARDS": _Code.FAILED_PRECONDITION,
     "WINDOW_STILL_OPEN": _Code.FAILED_PRECONDITION,
     "WINDOW_OUT_OF_ORDER": _Code.FAILED_PRECONDITION,
+    "WINDOW_NOT_CLOSED": _Code.FAILED_PRECONDITION,
     "ENTRY_UNKNOWN": _Code.NOT_FOUND,
     "SETTLEMENT_UNKNOWN": _Code.NOT_FOUND,
     "MEMBER_FROZEN": _Code.FAILED_PRECONDITION,
@@ -92,6 +93,14 @@ CODES: Final[dict[str, grpc.StatusCode]] = {
     "ADJUSTMENT_UNKNOWN": _Code.NOT_FOUND,
     "TERMINAL_UNKNOWN": _Code.NOT_FOUND,
     "CURSOR_AHEAD": _Code.OUT_OF_RANGE,
+    "CONTROL_TOTAL": _Code.FAILED_PRECONDITION,
+    "FILE_MALFORMED": _Code.INVALID_ARGUMENT,
+    "WINDOW_CERTIFIED": _Code.FAILED_PRECONDITION,
+    "RECONCILIATION_UNKNOWN": _Code.NOT_FOUND,
+    "BREAK_UNKNOWN": _Code.NOT_FOUND,
+    "BREAK_STATE": _Code.FAILED_PRECONDITION,
+    "DISPUTE_UNKNOWN": _Code.NOT_FOUND,
+    "DISPUTE_STATE": _Code.FAILED_PRECONDITION,
 }
 """The canonical code of every reason in `error_reason.proto`."""
 
@@ -134,6 +143,7 @@ MESSAGES: Final[dict[str, str]] = {
     "CLOCK_NOT_MANUAL": "the ledger clock follows the system",
     "CLOCK_BACKWARDS": "the ledger clock only moves forward",
     "WINDOW_STILL_OPEN": "the window is not past its cut-off",
+    "WINDOW_NOT_CLOSED": "the window is not closed",
     "WINDOW_OUT_OF_ORDER": "an earlier window is still open, or the ledger began later",
     "ENTRY_UNKNOWN": "no entry of this id is yours to see",
     "SETTLEMENT_UNKNOWN": "there is no settlement of this date",
@@ -167,6 +177,14 @@ MESSAGES: Final[dict[str, str]] = {
     "ADJUSTMENT_UNKNOWN": "no correction has this id",
     "TERMINAL_UNKNOWN": "no pay code was ever tried at this terminal",
     "CURSOR_AHEAD": "the cursor is past the end of this ledger's journal",
+    "CONTROL_TOTAL": "the file disagrees with a total that it states itself",
+    "FILE_MALFORMED": "the file is not of its format, or not of this partner, day or currency",
+    "WINDOW_CERTIFIED": "the day's window is certified: its files stand",
+    "RECONCILIATION_UNKNOWN": "there was no reconciliation of this partner and day",
+    "BREAK_UNKNOWN": "no break of this id is yours to see",
+    "BREAK_STATE": "the break's state does not allow this",
+    "DISPUTE_UNKNOWN": "no dispute of this id is yours to answer",
+    "DISPUTE_STATE": "the dispute's state does not allow this",
 }
 
 _UNSIGNED: Final = frozenset({"HUB_UNAVAILABLE", "INTERNAL", "SIGNATURE_INVALID", "SIGNATURE_STALE"})

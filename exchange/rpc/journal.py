@@ -36,6 +36,7 @@ from tongdui.exchange.v1 import journal_service_pb2 as messages
 SERVICE: Final = "tongdui.exchange.v1.JournalService"
 
 MAX_SEQUENCE: Final = 2**63 - 1
+SHA256_BYTES: Final = 32
 
 _OPERATOR: Final = frozenset({"operator"})
 _FINANCE: Final = frozenset({"operator", "finance_maker", "finance_checker"})
@@ -48,7 +49,7 @@ _CLOCKS: Final[dict[str, messages.GetLedgerResponse.Clock.ValueType]] = {
 
 
 class JournalService:
-    """Moves the clock, closes windows, shows the chain."""
+    """Moves the clock, closes and settles windows, shows the chain."""
 
     def __init__(
         self,
@@ -71,6 +72,7 @@ class JournalService:
             Method("GetLedger", ANYONE, self._get_ledger, is_write=False),
             Method("SetLedgerTime", _OPERATOR, self._set_ledger_time, is_write=True),
             Method("CloseWindow", _FINANCE, self._close_window, is_write=True),
+            Method("SettleWindow", _FINANCE, self._settle_window, is_write=True),
             Method("ListWindows", _READERS, self._list_windows, is_write=False),
             Method("ListBatches", _READERS, self._list_batches, is_write=False),
             Method("GetEntry", ANYONE, self._get_entry, is_write=False),
@@ -113,7 +115,28 @@ class JournalService:
         )
 
     def _closed(self, window: Window) -> bytes:
-        made = messages.CloseWindowResponse(window=self._from_window(window))
+        # As it was closed, whatever has become of it: the same bytes whenever it is asked again.
+        as_closed = window._replace(settled_time=None, certificate_sha256=None)
+        made = messages.CloseWindowResponse(window=self._from_window(as_closed))
+        return made.SerializeToString(deterministic=True)
+
+    async def _settle_window(self, incoming: Incoming) -> bytes:
+        request = parse(messages.SettleWindowRequest, incoming.body)
+        write = to_write("settle_window", request.request_id, request, incoming)
+        if not request.HasField("window_date"):
+            raise InvalidField("window_date", "must be set")
+        window_date = from_date("window_date", request.window_date)
+        certificate = request.certificate_sha256
+        if len(certificate) != SHA256_BYTES:
+            raise InvalidField("certificate_sha256", f"must be {SHA256_BYTES} bytes")
+        return await answered(
+            self._lanes.writes,
+            incoming,
+            lambda: self._registrar.settle_window(write, window_date, certificate, self._settled),
+        )
+
+    def _settled(self, window: Window) -> bytes:
+        made = messages.SettleWindowResponse(window=self._from_window(window))
         return made.SerializeToString(deterministic=True)
 
     async def _list_windows(self, incoming: Incoming) -> bytes:
@@ -172,6 +195,8 @@ class JournalService:
             entry_count=window.entry_count,
             close_time=to_timestamp(window.close_time),
             audience=self._audience,
+            settled_time=to_timestamp(window.settled_time) if window.settled_time else None,
+            certificate_sha256=window.certificate_sha256 or b"",
         )
 
 

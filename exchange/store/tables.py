@@ -458,4 +458,6 @@ WINDOWS: Final = Table(
     _required("last_hash", LargeBinary),
     _required("entry_count", BigInteger),
     _required("close_time", _moment()),
+    Column("settled_time", _moment()),
+    Column("certificate_sha256", LargeBinary),
 )

@@ -66,7 +66,10 @@ class Card(NamedTuple):
 
 
 class Window(NamedTuple):
-    """A closed window: a range of batch sequences and the chain's hash at its end."""
+    """A closed window: a range of batch sequences and the chain's hash at its end.
+
+    `settled_time` and `certificate_sha256` are None until its payments are final.
+    """
 
     window_date: date
     first_sequence: int
@@ -74,6 +77,8 @@ class Window(NamedTuple):
     last_hash: bytes
     entry_count: int
     close_time: datetime
+    settled_time: datetime | None = None
+    certificate_sha256: bytes | None = None
 
 
 class Batch(NamedTuple):
@@ -207,7 +212,11 @@ def list_windows(connection: Connection, before: date | None, limit: int) -> lis
 def to_window(row: Row[Any]) -> Window:
     """A window from the columns of `WINDOWS`."""
     window = Window._make(row)
-    return window._replace(last_hash=bytes(window.last_hash))
+    certificate = window.certificate_sha256
+    return window._replace(
+        last_hash=bytes(window.last_hash),
+        certificate_sha256=None if certificate is None else bytes(certificate),
+    )
 
 
 def list_batches(connection: Connection, first_sequence: int, limit: int) -> list[Batch]:

@@ -5,7 +5,15 @@ and leaves keys, clocks and Ed25519 to its callers.
 """
 
 from tongdui.signing.commands import fingerprint
-from tongdui.signing.grammar import MAX_ENTRY_BYTES, SignatureMalformed, checked_audience, checked_owner
+from tongdui.signing.grammar import (
+    HUB_RECEIPT,
+    MAX_ENTRY_BYTES,
+    SETTLEMENT_RECEIPT,
+    ReceiptForm,
+    SignatureMalformed,
+    checked_audience,
+    checked_owner,
+)
 from tongdui.signing.keys import HUB_OWNER, key_id, public_key_text, split_key_id, thumbprint
 from tongdui.signing.receipts import RECEIPT_ENTRY_NAMES, Receipt, parse_receipt
 from tongdui.signing.registration import CHALLENGE_BYTES, registration_text
@@ -33,11 +41,14 @@ __all__ = [
     "CLOCK_SKEW_SECONDS",
     "DEFAULT_LIFE_SECONDS",
     "HUB_OWNER",
+    "HUB_RECEIPT",
     "MAX_ENTRY_BYTES",
     "MAX_LIFE_SECONDS",
     "RECEIPT_ENTRY_NAMES",
     "REQUEST_ENTRY_NAMES",
+    "SETTLEMENT_RECEIPT",
     "Receipt",
+    "ReceiptForm",
     "SignatureMalformed",
     "SignatureStale",
     "SignedRequest",

@@ -28,6 +28,10 @@ _RECEIPT_PARAMS = (
     r'\("content-digest" "@path";req "content-digest";req "signature-input";req;key="td"\)'
     rf';created={_SECONDS};keyid="(hub\.{_THUMBPRINT})";tag="tongdui-receipt-v1"'
 )
+_SETTLEMENT_PARAMS = (
+    r'\("content-digest" "@path";req "content-digest";req "signature-input";req;key="td"\)'
+    rf';created={_SECONDS};keyid="((?!hub\.){_OWNER}\.{_THUMBPRINT})";tag="tongdui-settlement-receipt-v1"'
+)
 
 OWNER = re.compile(_OWNER)
 KEY_ID = re.compile(rf"({_OWNER})\.({_THUMBPRINT})")
@@ -38,11 +42,30 @@ DIGEST = re.compile(_DIGEST)
 REQUEST_PARAMS = re.compile(_REQUEST_PARAMS)
 REQUEST_INPUT = re.compile(f"td=({_REQUEST_PARAMS})")
 REQUEST_SIGNATURE = re.compile(f"td=:{_SIGNATURE}:")
-RECEIPT_PARAMS = re.compile(_RECEIPT_PARAMS)
-RECEIPT_INPUT = re.compile(f"hub=({_RECEIPT_PARAMS})")
-RECEIPT_SIGNATURE = re.compile(f"hub=:{_SIGNATURE}:")
 HOLDER = re.compile(r"(?:[!-~](?:[ -~]{0,62}[!-~])?)?")
 COMMAND_KIND = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
+class ReceiptForm:
+    """How one signer writes its receipts: the label of its entries, and the parameters it may sign under."""
+
+    def __init__(self, label: str, tag: str, params: str) -> None:
+        """`params` is the pattern of a whole `signature-input` after its label, which ends in `tag`."""
+        self.label = label
+        self.tag = tag
+        self.params = re.compile(params)
+        self.input = re.compile(f"{label}=({params})")
+        self.signature = re.compile(f"{label}=:{_SIGNATURE}:")
+
+    def __repr__(self) -> str:
+        return f"ReceiptForm({self.label})"
+
+
+HUB_RECEIPT = ReceiptForm("hub", "tongdui-receipt-v1", _RECEIPT_PARAMS)
+"""The hub's, by a key `hub.<thumbprint>`."""
+
+SETTLEMENT_RECEIPT = ReceiptForm("settlement", "tongdui-settlement-receipt-v1", _SETTLEMENT_PARAMS)
+"""Settlement's, by its own key, which is never one of the hub's."""
 
 
 class SignatureMalformed(ValueError):

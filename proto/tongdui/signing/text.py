@@ -10,11 +10,12 @@ import hashlib
 
 from tongdui.signing.grammar import (
     DIGEST,
+    HUB_RECEIPT,
     KEY_ID,
     PATH,
-    RECEIPT_PARAMS,
     REQUEST_PARAMS,
     SECONDS,
+    ReceiptForm,
     SignatureMalformed,
     checked_audience,
     matched,
@@ -66,20 +67,25 @@ def request_entries(digest: str, audience: str, params: str, signature: bytes) -
     )
 
 
-def receipt_params(created: int, key_id: str) -> str:
-    """The `signature-input` of a receipt after its label `hub=`; `created` is Unix seconds.
+def receipt_params(created: int, key_id: str, form: ReceiptForm = HUB_RECEIPT) -> str:
+    """The `signature-input` of a receipt after its label (`hub=`); `created` is Unix seconds.
 
-    `key_id` is one of the hub's own keys.
+    `key_id` is one of the hub's own keys, or settlement's where `form` is its.
     """
     params = (
         '("content-digest" "@path";req "content-digest";req "signature-input";req;key="td")'
-        f';created={_seconds("created", created)};keyid="{key_id}";tag="tongdui-receipt-v1"'
+        f';created={_seconds("created", created)};keyid="{key_id}";tag="{form.tag}"'
     )
-    return matched_often(RECEIPT_PARAMS, "keyid", params)[0]
+    return matched_often(form.params, "keyid", params)[0]
 
 
 def receipt_base(
-    response_digest: str, path: str, request_digest: str, request_params: str, params: str
+    response_digest: str,
+    path: str,
+    request_digest: str,
+    request_params: str,
+    params: str,
+    form: ReceiptForm = HUB_RECEIPT,
 ) -> bytes:
     """The bytes the hub signs: an answer, bound to the one signed request it answers.
 
@@ -90,21 +96,23 @@ def receipt_base(
     matched_often(PATH, "path", path)
     matched(DIGEST, "request content-digest", request_digest)
     matched_often(REQUEST_PARAMS, "request signature-input", request_params)
-    matched_often(RECEIPT_PARAMS, "signature-input", params)
+    matched_often(form.params, "signature-input", params)
     return (
         f'"content-digest": {response_digest}\n"@path";req: {path}\n"content-digest";req: {request_digest}\n'
         f'"signature-input";req;key="td": {request_params}\n"@signature-params": {params}'
     ).encode("ascii")
 
 
-def receipt_entries(response_digest: str, params: str, signature: bytes) -> tuple[tuple[str, str], ...]:
+def receipt_entries(
+    response_digest: str, params: str, signature: bytes, form: ReceiptForm = HUB_RECEIPT
+) -> tuple[tuple[str, str], ...]:
     """The three trailing metadata entries of a receipt."""
     matched(DIGEST, "content-digest", response_digest)
-    matched_often(RECEIPT_PARAMS, "signature-input", params)
+    matched_often(form.params, "signature-input", params)
     return (
         ("content-digest", response_digest),
-        ("signature-input", f"hub={params}"),
-        ("signature", f"hub=:{_signature_text(signature)}:"),
+        ("signature-input", f"{form.label}={params}"),
+        ("signature", f"{form.label}=:{_signature_text(signature)}:"),
     )
 
 

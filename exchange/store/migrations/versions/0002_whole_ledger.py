@@ -246,6 +246,7 @@ CREATE VIEW exchange.posted_lines_v1 AS
     LEFT JOIN exchange.partners AS payers ON payers.partner_id = lines.payer_id
     LEFT JOIN exchange.partners AS payees ON payees.partner_id = lines.payee_id;
 
+-- Outer joins on a unique key: a reader that asks for rows by `batch_id` alone does not pay for batches.
 CREATE VIEW exchange.chained_entries_v1 AS
     SELECT batches.sequence AS batch_sequence, batches.window_date, entries.batch_id, entries.entry_index,
         entries.member_id, entries.partner_id, entries.points, entries.rate_version, entries.event_time,
@@ -253,7 +254,35 @@ CREATE VIEW exchange.chained_entries_v1 AS
         entries.kind, entries.request_id, entries.store_id, entries.terminal_id, entries.reference,
         entries.reason, entries.campaign_id, entries.channel
     FROM exchange.entries
-    JOIN exchange.batches USING (batch_id);
+    LEFT JOIN exchange.batches USING (batch_id);
+
+CREATE OR REPLACE VIEW exchange.chained_legs_v1 AS
+    SELECT batches.sequence AS batch_sequence, batches.window_date, legs.batch_id, legs.entry_index,
+        legs.leg_number, legs.member_id, legs.lot_sequence, legs.issuer_id, legs.rate_version, legs.points,
+        legs.from_account, legs.to_account
+    FROM exchange.legs
+    LEFT JOIN exchange.batches USING (batch_id);
+
+CREATE OR REPLACE VIEW exchange.chained_lines_v1 AS
+    SELECT batches.sequence AS batch_sequence, batches.window_date, lines.batch_id, lines.entry_index,
+        lines.line_number, lines.member_id, lines.payer_id, lines.payee_id, lines.micros,
+        lines.payer_component, lines.payee_component
+    FROM exchange.lines
+    LEFT JOIN exchange.batches USING (batch_id);
+
+-- F and P of every card a leg may name.
+CREATE VIEW exchange.card_prices_v1 AS
+    SELECT partner_id AS party_number, version AS rate_version, funding_micros, prefunded_micros
+    FROM exchange.rate_cards;
+
+-- What was accepted, by the names its partner gave it. `kind` is the command's: a pending earn is an earn here.
+CREATE VIEW exchange.posted_requests_v1 AS
+    SELECT partners.code AS partner_id, requests.request_id, requests.kind, requests.reference, requests.part,
+        batches.window_date, batches.sequence AS batch_sequence, requests.entry_index
+    FROM exchange.requests
+    JOIN exchange.batches USING (batch_id)
+    JOIN exchange.partners USING (partner_id)
+    WHERE requests.accepted;
 """
 
 GRANTS = """
@@ -267,8 +296,8 @@ GRANT UPDATE ON exchange.holds, exchange.pending_earns, exchange.deficits, excha
 GRANT UPDATE (used) ON exchange.pay_codes TO tongdui_hub;
 GRANT DELETE ON exchange.holds, exchange.pending_earns, exchange.pay_codes TO tongdui_hub;
 GRANT UPDATE (approve_time, withdraw_time, withdrawn_by) ON exchange.rate_cards TO tongdui_hub;
-GRANT SELECT ON exchange.posted_legs_v1, exchange.posted_lines_v1, exchange.chained_entries_v1
-    TO tongdui_settlement;
+GRANT SELECT ON exchange.posted_legs_v1, exchange.posted_lines_v1, exchange.chained_entries_v1,
+    exchange.posted_requests_v1, exchange.card_prices_v1 TO tongdui_settlement;
 """
 
 
@@ -280,7 +309,10 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Takes it away again, where no entry needs it."""
-    op.execute("DROP VIEW exchange.posted_legs_v1, exchange.posted_lines_v1, exchange.chained_entries_v1")
+    op.execute(
+        "DROP VIEW exchange.card_prices_v1, exchange.posted_requests_v1, exchange.posted_legs_v1,"
+        " exchange.posted_lines_v1, exchange.chained_entries_v1"
+    )
     op.execute(
         "DROP TABLE exchange.other_members, exchange.adjustments, exchange.terminals, exchange.pay_codes,"
         " exchange.quotes, exchange.marks,"

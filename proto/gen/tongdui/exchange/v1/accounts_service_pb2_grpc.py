@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class AccountsServiceStub:
-    """What the operator does to members' accounts. Operators only; every call posts an entry, with the rules of
-    `commands.proto` for `request_id` and `event_time`.
+    """What the operator does to members' accounts. Operators only, where nothing else is said; every call posts an
+    entry, with the rules of `commands.proto` for `request_id` and `event_time`.
     """
 
     def __init__(self, channel):
@@ -89,8 +89,8 @@ class AccountsServiceStub:
 
 
 class AccountsServiceServicer:
-    """What the operator does to members' accounts. Operators only; every call posts an entry, with the rules of
-    `commands.proto` for `request_id` and `event_time`.
+    """What the operator does to members' accounts. Operators only, where nothing else is said; every call posts an
+    entry, with the rules of `commands.proto` for `request_id` and `event_time`.
     """
 
     def FreezeMember(self, request, context):
@@ -142,6 +142,7 @@ class AccountsServiceServicer:
 
     def ProposeAdjustment(self, request, context):
         """Proposes a correction: a command that should have been, however late, or money between partners and operator.
+        Operators and finance makers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,7 +150,8 @@ class AccountsServiceServicer:
 
     def ApproveAdjustment(self, request, context):
         """Posts a proposed correction. Not by the person who proposed it (`SAME_PERSON`). `ADJUSTMENT_UNKNOWN`, and what
-        the command that it stands for may be refused for, but for lateness and the member's authority.
+        the command that it stands for may be refused for, but for lateness and the member's authority. Operators and
+        finance checkers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -233,8 +235,8 @@ def add_AccountsServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AccountsService:
-    """What the operator does to members' accounts. Operators only; every call posts an entry, with the rules of
-    `commands.proto` for `request_id` and `event_time`.
+    """What the operator does to members' accounts. Operators only, where nothing else is said; every call posts an
+    entry, with the rules of `commands.proto` for `request_id` and `event_time`.
     """
 
     @staticmethod

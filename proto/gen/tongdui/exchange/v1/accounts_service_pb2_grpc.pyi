@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AccountsServiceStub:
-    """What the operator does to members' accounts. Operators only; every call posts an entry, with the rules of
-    `commands.proto` for `request_id` and `event_time`.
+    """What the operator does to members' accounts. Operators only, where nothing else is said; every call posts an
+    entry, with the rules of `commands.proto` for `request_id` and `event_time`.
     """
 
     @_typing.overload
@@ -58,10 +58,13 @@ class AccountsServiceStub:
     `PARTNER_UNKNOWN`.
     """
     ProposeAdjustment: _grpc.UnaryUnaryMultiCallable[_accounts_service_pb2.ProposeAdjustmentRequest, _accounts_service_pb2.ProposeAdjustmentResponse]
-    """Proposes a correction: a command that should have been, however late, or money between partners and operator."""
+    """Proposes a correction: a command that should have been, however late, or money between partners and operator.
+    Operators and finance makers.
+    """
     ApproveAdjustment: _grpc.UnaryUnaryMultiCallable[_accounts_service_pb2.ApproveAdjustmentRequest, _accounts_service_pb2.ApproveAdjustmentResponse]
     """Posts a proposed correction. Not by the person who proposed it (`SAME_PERSON`). `ADJUSTMENT_UNKNOWN`, and what
-    the command that it stands for may be refused for, but for lateness and the member's authority.
+    the command that it stands for may be refused for, but for lateness and the member's authority. Operators and
+    finance checkers.
     """
     ListAdjustments: _grpc.UnaryUnaryMultiCallable[_accounts_service_pb2.ListAdjustmentsRequest, _accounts_service_pb2.ListAdjustmentsResponse]
     """Lists corrections, newest first."""
@@ -73,8 +76,8 @@ class AccountsServiceStub:
 
 @_typing.type_check_only
 class AccountsServiceAsyncStub(AccountsServiceStub):
-    """What the operator does to members' accounts. Operators only; every call posts an entry, with the rules of
-    `commands.proto` for `request_id` and `event_time`.
+    """What the operator does to members' accounts. Operators only, where nothing else is said; every call posts an
+    entry, with the rules of `commands.proto` for `request_id` and `event_time`.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -101,10 +104,13 @@ class AccountsServiceAsyncStub(AccountsServiceStub):
     `PARTNER_UNKNOWN`.
     """
     ProposeAdjustment: _aio.UnaryUnaryMultiCallable[_accounts_service_pb2.ProposeAdjustmentRequest, _accounts_service_pb2.ProposeAdjustmentResponse]  # type: ignore[assignment]
-    """Proposes a correction: a command that should have been, however late, or money between partners and operator."""
+    """Proposes a correction: a command that should have been, however late, or money between partners and operator.
+    Operators and finance makers.
+    """
     ApproveAdjustment: _aio.UnaryUnaryMultiCallable[_accounts_service_pb2.ApproveAdjustmentRequest, _accounts_service_pb2.ApproveAdjustmentResponse]  # type: ignore[assignment]
     """Posts a proposed correction. Not by the person who proposed it (`SAME_PERSON`). `ADJUSTMENT_UNKNOWN`, and what
-    the command that it stands for may be refused for, but for lateness and the member's authority.
+    the command that it stands for may be refused for, but for lateness and the member's authority. Operators and
+    finance checkers.
     """
     ListAdjustments: _aio.UnaryUnaryMultiCallable[_accounts_service_pb2.ListAdjustmentsRequest, _accounts_service_pb2.ListAdjustmentsResponse]  # type: ignore[assignment]
     """Lists corrections, newest first."""
@@ -115,8 +121,8 @@ class AccountsServiceAsyncStub(AccountsServiceStub):
     """
 
 class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
-    """What the operator does to members' accounts. Operators only; every call posts an entry, with the rules of
-    `commands.proto` for `request_id` and `event_time`.
+    """What the operator does to members' accounts. Operators only, where nothing else is said; every call posts an
+    entry, with the rules of `commands.proto` for `request_id` and `event_time`.
     """
 
     @_abc_1.abstractmethod
@@ -183,7 +189,9 @@ class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _accounts_service_pb2.ProposeAdjustmentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_service_pb2.ProposeAdjustmentResponse, _abc.Awaitable[_accounts_service_pb2.ProposeAdjustmentResponse]]:
-        """Proposes a correction: a command that should have been, however late, or money between partners and operator."""
+        """Proposes a correction: a command that should have been, however late, or money between partners and operator.
+        Operators and finance makers.
+        """
 
     @_abc_1.abstractmethod
     def ApproveAdjustment(
@@ -192,7 +200,8 @@ class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_service_pb2.ApproveAdjustmentResponse, _abc.Awaitable[_accounts_service_pb2.ApproveAdjustmentResponse]]:
         """Posts a proposed correction. Not by the person who proposed it (`SAME_PERSON`). `ADJUSTMENT_UNKNOWN`, and what
-        the command that it stands for may be refused for, but for lateness and the member's authority.
+        the command that it stands for may be refused for, but for lateness and the member's authority. Operators and
+        finance checkers.
         """
 
     @_abc_1.abstractmethod

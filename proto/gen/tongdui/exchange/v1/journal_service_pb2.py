@@ -27,7 +27,7 @@ from google.type import date_pb2 as google_dot_type_dot_date__pb2
 from tongdui.exchange.v1 import entries_pb2 as tongdui_dot_exchange_dot_v1_dot_entries__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tongdui/exchange/v1/journal_service.proto\x12\x13tongdui.exchange.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\x1a!tongdui/exchange/v1/entries.proto\"\x12\n\x10GetLedgerRequest\"\xef\x04\n\x11GetLedgerResponse\x12\x10\n\x08\x61udience\x18\x01 \x01(\t\x12\x15\n\rcurrency_code\x18\x02 \x01(\t\x12\x19\n\x11minor_unit_digits\x18\x03 \x01(\x05\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12\x17\n\x0f\x63ut_off_seconds\x18\x05 \x01(\x05\x12\x1a\n\x12late_limit_seconds\x18\x06 \x01(\x03\x12;\n\x05\x63lock\x18\x07 \x01(\x0e\x32,.tongdui.exchange.v1.GetLedgerResponse.Clock\x12/\n\x0bledger_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1b\n\x13\x63\x61rd_notice_seconds\x18\t \x01(\x03\x12\x11\n\tclaw_back\x18\n \x01(\t\x12\x0e\n\x06refund\x18\x0b \x01(\t\x12\x12\n\ngrace_days\x18\x0c \x01(\x05\x12\x14\n\x0cpending_days\x18\r \x01(\x05\x12\x1a\n\x12member_daily_burns\x18\x0e \x01(\x03\x12\x1b\n\x13member_daily_points\x18\x0f \x01(\x03\x12\x1c\n\x14terminal_daily_burns\x18\x10 \x01(\x03\x12\x1d\n\x15terminal_daily_points\x18\x11 \x01(\x03\x12\x1d\n\x15transfer_limit_points\x18\x12 \x01(\x03\x12\x1d\n\x15transfer_daily_points\x18\x13 \x01(\x03\"B\n\x05\x43lock\x12\x15\n\x11\x43LOCK_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x43LOCK_SYSTEM\x10\x01\x12\x10\n\x0c\x43LOCK_MANUAL\x10\x02\"[\n\x14SetLedgerTimeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12/\n\x0bledger_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"d\n\x15SetLedgerTimeResponse\x12/\n\x0bledger_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12woken_member_count\x18\x02 \x01(\x03\"\xc9\x01\n\x06Window\x12&\n\x0bwindow_date\x18\x01 \x01(\x0b\x32\x11.google.type.Date\x12\x16\n\x0e\x66irst_sequence\x18\x02 \x01(\x03\x12\x15\n\rlast_sequence\x18\x03 \x01(\x03\x12\x11\n\tlast_hash\x18\x04 \x01(\x0c\x12\x13\n\x0b\x65ntry_count\x18\x05 \x01(\x03\x12.\n\nclose_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61udience\x18\x07 \x01(\t\"P\n\x12\x43loseWindowRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12&\n\x0bwindow_date\x18\x02 \x01(\x0b\x32\x11.google.type.Date\"B\n\x13\x43loseWindowResponse\x12+\n\x06window\x18\x01 \x01(\x0b\x32\x1b.tongdui.exchange.v1.Window\";\n\x12ListWindowsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\\\n\x13ListWindowsResponse\x12,\n\x07windows\x18\x01 \x03(\x0b\x32\x1b.tongdui.exchange.v1.Window\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb8\x01\n\x05\x42\x61tch\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x10\n\x08\x62\x61tch_id\x18\x02 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x0c\n\x04hash\x18\x04 \x01(\x0c\x12\x13\n\x0b\x65ntry_count\x18\x05 \x01(\x05\x12\x30\n\x0c\x64\x65\x63ided_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x0bwindow_date\x18\x07 \x01(\x0b\x32\x11.google.type.Date\"S\n\x12ListBatchesRequest\x12\x16\n\x0e\x66irst_sequence\x18\x01 \x01(\x03\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"[\n\x13ListBatchesResponse\x12+\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x1a.tongdui.exchange.v1.Batch\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\":\n\x0b\x45ntryCursor\x12\x16\n\x0e\x62\x61tch_sequence\x18\x01 \x01(\x03\x12\x13\n\x0b\x65ntry_index\x18\x02 \x01(\x05\"F\n\x13WatchEntriesRequest\x12/\n\x05\x61\x66ter\x18\x01 \x01(\x0b\x32 .tongdui.exchange.v1.EntryCursor\"u\n\x14WatchEntriesResponse\x12+\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1a.tongdui.exchange.v1.Entry\x12\x30\n\x06\x63ursor\x18\x02 \x01(\x0b\x32 .tongdui.exchange.v1.EntryCursor\"#\n\x0fGetEntryRequest\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\"=\n\x10GetEntryResponse\x12)\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1a.tongdui.exchange.v1.Entry2\xba\x05\n\x0eJournalService\x12Z\n\tGetLedger\x12%.tongdui.exchange.v1.GetLedgerRequest\x1a&.tongdui.exchange.v1.GetLedgerResponse\x12\x66\n\rSetLedgerTime\x12).tongdui.exchange.v1.SetLedgerTimeRequest\x1a*.tongdui.exchange.v1.SetLedgerTimeResponse\x12`\n\x0b\x43loseWindow\x12\'.tongdui.exchange.v1.CloseWindowRequest\x1a(.tongdui.exchange.v1.CloseWindowResponse\x12`\n\x0bListWindows\x12\'.tongdui.exchange.v1.ListWindowsRequest\x1a(.tongdui.exchange.v1.ListWindowsResponse\x12`\n\x0bListBatches\x12\'.tongdui.exchange.v1.ListBatchesRequest\x1a(.tongdui.exchange.v1.ListBatchesResponse\x12W\n\x08GetEntry\x12$.tongdui.exchange.v1.GetEntryRequest\x1a%.tongdui.exchange.v1.GetEntryResponse\x12\x65\n\x0cWatchEntries\x12(.tongdui.exchange.v1.WatchEntriesRequest\x1a).tongdui.exchange.v1.WatchEntriesResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tongdui/exchange/v1/journal_service.proto\x12\x13tongdui.exchange.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\x1a!tongdui/exchange/v1/entries.proto\"\x12\n\x10GetLedgerRequest\"\xef\x04\n\x11GetLedgerResponse\x12\x10\n\x08\x61udience\x18\x01 \x01(\t\x12\x15\n\rcurrency_code\x18\x02 \x01(\t\x12\x19\n\x11minor_unit_digits\x18\x03 \x01(\x05\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12\x17\n\x0f\x63ut_off_seconds\x18\x05 \x01(\x05\x12\x1a\n\x12late_limit_seconds\x18\x06 \x01(\x03\x12;\n\x05\x63lock\x18\x07 \x01(\x0e\x32,.tongdui.exchange.v1.GetLedgerResponse.Clock\x12/\n\x0bledger_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1b\n\x13\x63\x61rd_notice_seconds\x18\t \x01(\x03\x12\x11\n\tclaw_back\x18\n \x01(\t\x12\x0e\n\x06refund\x18\x0b \x01(\t\x12\x12\n\ngrace_days\x18\x0c \x01(\x05\x12\x14\n\x0cpending_days\x18\r \x01(\x05\x12\x1a\n\x12member_daily_burns\x18\x0e \x01(\x03\x12\x1b\n\x13member_daily_points\x18\x0f \x01(\x03\x12\x1c\n\x14terminal_daily_burns\x18\x10 \x01(\x03\x12\x1d\n\x15terminal_daily_points\x18\x11 \x01(\x03\x12\x1d\n\x15transfer_limit_points\x18\x12 \x01(\x03\x12\x1d\n\x15transfer_daily_points\x18\x13 \x01(\x03\"B\n\x05\x43lock\x12\x15\n\x11\x43LOCK_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x43LOCK_SYSTEM\x10\x01\x12\x10\n\x0c\x43LOCK_MANUAL\x10\x02\"[\n\x14SetLedgerTimeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12/\n\x0bledger_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"d\n\x15SetLedgerTimeResponse\x12/\n\x0bledger_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12woken_member_count\x18\x02 \x01(\x03\"\x97\x02\n\x06Window\x12&\n\x0bwindow_date\x18\x01 \x01(\x0b\x32\x11.google.type.Date\x12\x16\n\x0e\x66irst_sequence\x18\x02 \x01(\x03\x12\x15\n\rlast_sequence\x18\x03 \x01(\x03\x12\x11\n\tlast_hash\x18\x04 \x01(\x0c\x12\x13\n\x0b\x65ntry_count\x18\x05 \x01(\x03\x12.\n\nclose_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61udience\x18\x07 \x01(\t\x12\x30\n\x0csettled_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12\x63\x65rtificate_sha256\x18\t \x01(\x0c\"P\n\x12\x43loseWindowRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12&\n\x0bwindow_date\x18\x02 \x01(\x0b\x32\x11.google.type.Date\"B\n\x13\x43loseWindowResponse\x12+\n\x06window\x18\x01 \x01(\x0b\x32\x1b.tongdui.exchange.v1.Window\"m\n\x13SettleWindowRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12&\n\x0bwindow_date\x18\x02 \x01(\x0b\x32\x11.google.type.Date\x12\x1a\n\x12\x63\x65rtificate_sha256\x18\x03 \x01(\x0c\"C\n\x14SettleWindowResponse\x12+\n\x06window\x18\x01 \x01(\x0b\x32\x1b.tongdui.exchange.v1.Window\";\n\x12ListWindowsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\\\n\x13ListWindowsResponse\x12,\n\x07windows\x18\x01 \x03(\x0b\x32\x1b.tongdui.exchange.v1.Window\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb8\x01\n\x05\x42\x61tch\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x10\n\x08\x62\x61tch_id\x18\x02 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x0c\n\x04hash\x18\x04 \x01(\x0c\x12\x13\n\x0b\x65ntry_count\x18\x05 \x01(\x05\x12\x30\n\x0c\x64\x65\x63ided_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x0bwindow_date\x18\x07 \x01(\x0b\x32\x11.google.type.Date\"S\n\x12ListBatchesRequest\x12\x16\n\x0e\x66irst_sequence\x18\x01 \x01(\x03\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"[\n\x13ListBatchesResponse\x12+\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x1a.tongdui.exchange.v1.Batch\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\":\n\x0b\x45ntryCursor\x12\x16\n\x0e\x62\x61tch_sequence\x18\x01 \x01(\x03\x12\x13\n\x0b\x65ntry_index\x18\x02 \x01(\x05\"F\n\x13WatchEntriesRequest\x12/\n\x05\x61\x66ter\x18\x01 \x01(\x0b\x32 .tongdui.exchange.v1.EntryCursor\"u\n\x14WatchEntriesResponse\x12+\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1a.tongdui.exchange.v1.Entry\x12\x30\n\x06\x63ursor\x18\x02 \x01(\x0b\x32 .tongdui.exchange.v1.EntryCursor\"#\n\x0fGetEntryRequest\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\"=\n\x10GetEntryResponse\x12)\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1a.tongdui.exchange.v1.Entry2\x9f\x06\n\x0eJournalService\x12Z\n\tGetLedger\x12%.tongdui.exchange.v1.GetLedgerRequest\x1a&.tongdui.exchange.v1.GetLedgerResponse\x12\x66\n\rSetLedgerTime\x12).tongdui.exchange.v1.SetLedgerTimeRequest\x1a*.tongdui.exchange.v1.SetLedgerTimeResponse\x12`\n\x0b\x43loseWindow\x12\'.tongdui.exchange.v1.CloseWindowRequest\x1a(.tongdui.exchange.v1.CloseWindowResponse\x12\x63\n\x0cSettleWindow\x12(.tongdui.exchange.v1.SettleWindowRequest\x1a).tongdui.exchange.v1.SettleWindowResponse\x12`\n\x0bListWindows\x12\'.tongdui.exchange.v1.ListWindowsRequest\x1a(.tongdui.exchange.v1.ListWindowsResponse\x12`\n\x0bListBatches\x12\'.tongdui.exchange.v1.ListBatchesRequest\x1a(.tongdui.exchange.v1.ListBatchesResponse\x12W\n\x08GetEntry\x12$.tongdui.exchange.v1.GetEntryRequest\x1a%.tongdui.exchange.v1.GetEntryResponse\x12\x65\n\x0cWatchEntries\x12(.tongdui.exchange.v1.WatchEntriesRequest\x1a).tongdui.exchange.v1.WatchEntriesResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,31 +45,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETLEDGERTIMERESPONSE']._serialized_start=897
   _globals['_SETLEDGERTIMERESPONSE']._serialized_end=997
   _globals['_WINDOW']._serialized_start=1000
-  _globals['_WINDOW']._serialized_end=1201
-  _globals['_CLOSEWINDOWREQUEST']._serialized_start=1203
-  _globals['_CLOSEWINDOWREQUEST']._serialized_end=1283
-  _globals['_CLOSEWINDOWRESPONSE']._serialized_start=1285
-  _globals['_CLOSEWINDOWRESPONSE']._serialized_end=1351
-  _globals['_LISTWINDOWSREQUEST']._serialized_start=1353
-  _globals['_LISTWINDOWSREQUEST']._serialized_end=1412
-  _globals['_LISTWINDOWSRESPONSE']._serialized_start=1414
-  _globals['_LISTWINDOWSRESPONSE']._serialized_end=1506
-  _globals['_BATCH']._serialized_start=1509
-  _globals['_BATCH']._serialized_end=1693
-  _globals['_LISTBATCHESREQUEST']._serialized_start=1695
-  _globals['_LISTBATCHESREQUEST']._serialized_end=1778
-  _globals['_LISTBATCHESRESPONSE']._serialized_start=1780
-  _globals['_LISTBATCHESRESPONSE']._serialized_end=1871
-  _globals['_ENTRYCURSOR']._serialized_start=1873
-  _globals['_ENTRYCURSOR']._serialized_end=1931
-  _globals['_WATCHENTRIESREQUEST']._serialized_start=1933
-  _globals['_WATCHENTRIESREQUEST']._serialized_end=2003
-  _globals['_WATCHENTRIESRESPONSE']._serialized_start=2005
-  _globals['_WATCHENTRIESRESPONSE']._serialized_end=2122
-  _globals['_GETENTRYREQUEST']._serialized_start=2124
-  _globals['_GETENTRYREQUEST']._serialized_end=2159
-  _globals['_GETENTRYRESPONSE']._serialized_start=2161
-  _globals['_GETENTRYRESPONSE']._serialized_end=2222
-  _globals['_JOURNALSERVICE']._serialized_start=2225
-  _globals['_JOURNALSERVICE']._serialized_end=2923
+  _globals['_WINDOW']._serialized_end=1279
+  _globals['_CLOSEWINDOWREQUEST']._serialized_start=1281
+  _globals['_CLOSEWINDOWREQUEST']._serialized_end=1361
+  _globals['_CLOSEWINDOWRESPONSE']._serialized_start=1363
+  _globals['_CLOSEWINDOWRESPONSE']._serialized_end=1429
+  _globals['_SETTLEWINDOWREQUEST']._serialized_start=1431
+  _globals['_SETTLEWINDOWREQUEST']._serialized_end=1540
+  _globals['_SETTLEWINDOWRESPONSE']._serialized_start=1542
+  _globals['_SETTLEWINDOWRESPONSE']._serialized_end=1609
+  _globals['_LISTWINDOWSREQUEST']._serialized_start=1611
+  _globals['_LISTWINDOWSREQUEST']._serialized_end=1670
+  _globals['_LISTWINDOWSRESPONSE']._serialized_start=1672
+  _globals['_LISTWINDOWSRESPONSE']._serialized_end=1764
+  _globals['_BATCH']._serialized_start=1767
+  _globals['_BATCH']._serialized_end=1951
+  _globals['_LISTBATCHESREQUEST']._serialized_start=1953
+  _globals['_LISTBATCHESREQUEST']._serialized_end=2036
+  _globals['_LISTBATCHESRESPONSE']._serialized_start=2038
+  _globals['_LISTBATCHESRESPONSE']._serialized_end=2129
+  _globals['_ENTRYCURSOR']._serialized_start=2131
+  _globals['_ENTRYCURSOR']._serialized_end=2189
+  _globals['_WATCHENTRIESREQUEST']._serialized_start=2191
+  _globals['_WATCHENTRIESREQUEST']._serialized_end=2261
+  _globals['_WATCHENTRIESRESPONSE']._serialized_start=2263
+  _globals['_WATCHENTRIESRESPONSE']._serialized_end=2380
+  _globals['_GETENTRYREQUEST']._serialized_start=2382
+  _globals['_GETENTRYREQUEST']._serialized_end=2417
+  _globals['_GETENTRYRESPONSE']._serialized_start=2419
+  _globals['_GETENTRYRESPONSE']._serialized_end=2480
+  _globals['_JOURNALSERVICE']._serialized_start=2483
+  _globals['_JOURNALSERVICE']._serialized_end=3282
 # @@protoc_insertion_point(module_scope)

@@ -227,6 +227,8 @@ class Window(_message.Message):
     ENTRY_COUNT_FIELD_NUMBER: _builtins.int
     CLOSE_TIME_FIELD_NUMBER: _builtins.int
     AUDIENCE_FIELD_NUMBER: _builtins.int
+    SETTLED_TIME_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_SHA256_FIELD_NUMBER: _builtins.int
     first_sequence: _builtins.int
     """The first batch sequence of the day; `last_sequence` + 1 in an empty window."""
     last_sequence: _builtins.int
@@ -237,6 +239,8 @@ class Window(_message.Message):
     """Entries in the window."""
     audience: _builtins.str
     """The hub's name."""
+    certificate_sha256: _builtins.bytes
+    """SHA-256 of the settlement certificate whose payments are final, 32 bytes; set with `settled_time`."""
     @_builtins.property
     def window_date(self) -> _date_pb2.Date:
         """The business day."""
@@ -244,6 +248,10 @@ class Window(_message.Message):
     @_builtins.property
     def close_time(self) -> _timestamp_pb2.Timestamp:
         """When it was closed, on the ledger clock."""
+
+    @_builtins.property
+    def settled_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was settled, on the ledger clock. Not set until then, nor in the answer to `CloseWindow`."""
 
     def __init__(
         self,
@@ -255,10 +263,12 @@ class Window(_message.Message):
         entry_count: _builtins.int = ...,
         close_time: _timestamp_pb2.Timestamp | None = ...,
         audience: _builtins.str = ...,
+        settled_time: _timestamp_pb2.Timestamp | None = ...,
+        certificate_sha256: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "window_date", b"window_date"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "settled_time", b"settled_time", "window_date", b"window_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "close_time", b"close_time", "entry_count", b"entry_count", "first_sequence", b"first_sequence", "last_hash", b"last_hash", "last_sequence", b"last_sequence", "window_date", b"window_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "certificate_sha256", b"certificate_sha256", "close_time", b"close_time", "entry_count", b"entry_count", "first_sequence", b"first_sequence", "last_hash", b"last_hash", "last_sequence", b"last_sequence", "settled_time", b"settled_time", "window_date", b"window_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -315,6 +325,62 @@ class CloseWindowResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CloseWindowResponse: _TypeAlias = CloseWindowResponse  # noqa: Y015
+
+@_typing.final
+class SettleWindowRequest(_message.Message):
+    """Says that a window's payments are final."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    WINDOW_DATE_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_SHA256_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Required. The caller's id of this decision."""
+    certificate_sha256: _builtins.bytes
+    """Required. SHA-256 of the window's settlement certificate, 32 bytes."""
+    @_builtins.property
+    def window_date(self) -> _date_pb2.Date:
+        """Required. The business day."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        window_date: _date_pb2.Date | None = ...,
+        certificate_sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window_date", b"window_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_sha256", b"certificate_sha256", "request_id", b"request_id", "window_date", b"window_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettleWindowRequest: _TypeAlias = SettleWindowRequest  # noqa: Y015
+
+@_typing.final
+class SettleWindowResponse(_message.Message):
+    """The settled window."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINDOW_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def window(self) -> Global___Window:
+        """The window."""
+
+    def __init__(
+        self,
+        *,
+        window: Global___Window | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettleWindowResponse: _TypeAlias = SettleWindowResponse  # noqa: Y015
 
 @_typing.final
 class ListWindowsRequest(_message.Message):

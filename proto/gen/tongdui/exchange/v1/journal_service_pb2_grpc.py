@@ -50,6 +50,11 @@ class JournalServiceStub:
                 request_serializer=tongdui_dot_exchange_dot_v1_dot_journal__service__pb2.CloseWindowRequest.SerializeToString,
                 response_deserializer=tongdui_dot_exchange_dot_v1_dot_journal__service__pb2.CloseWindowResponse.FromString,
                 _registered_method=True)
+        self.SettleWindow = channel.unary_unary(
+                '/tongdui.exchange.v1.JournalService/SettleWindow',
+                request_serializer=tongdui_dot_exchange_dot_v1_dot_journal__service__pb2.SettleWindowRequest.SerializeToString,
+                response_deserializer=tongdui_dot_exchange_dot_v1_dot_journal__service__pb2.SettleWindowResponse.FromString,
+                _registered_method=True)
         self.ListWindows = channel.unary_unary(
                 '/tongdui.exchange.v1.JournalService/ListWindows',
                 request_serializer=tongdui_dot_exchange_dot_v1_dot_journal__service__pb2.ListWindowsRequest.SerializeToString,
@@ -95,6 +100,14 @@ class JournalServiceServicer:
         """Fixes the watermark of a window that is past its cut-off. Operators and finance. Windows close in
         order, empty ones too; closing a closed window gives the same answer. `WINDOW_STILL_OPEN`,
         `WINDOW_OUT_OF_ORDER`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SettleWindow(self, request, context):
+        """Records that every payment of a closed window is final. Operators and finance. In any order; a window that
+        is settled stays as it was settled first: compare `certificate_sha256` in the answer. `WINDOW_NOT_CLOSED`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,6 +162,11 @@ def add_JournalServiceServicer_to_server(servicer, server):
                     servicer.CloseWindow,
                     request_deserializer=tongdui_dot_exchange_dot_v1_dot_journal__service__pb2.CloseWindowRequest.FromString,
                     response_serializer=tongdui_dot_exchange_dot_v1_dot_journal__service__pb2.CloseWindowResponse.SerializeToString,
+            ),
+            'SettleWindow': grpc.unary_unary_rpc_method_handler(
+                    servicer.SettleWindow,
+                    request_deserializer=tongdui_dot_exchange_dot_v1_dot_journal__service__pb2.SettleWindowRequest.FromString,
+                    response_serializer=tongdui_dot_exchange_dot_v1_dot_journal__service__pb2.SettleWindowResponse.SerializeToString,
             ),
             'ListWindows': grpc.unary_unary_rpc_method_handler(
                     servicer.ListWindows,
@@ -253,6 +271,33 @@ class JournalService:
             '/tongdui.exchange.v1.JournalService/CloseWindow',
             tongdui_dot_exchange_dot_v1_dot_journal__service__pb2.CloseWindowRequest.SerializeToString,
             tongdui_dot_exchange_dot_v1_dot_journal__service__pb2.CloseWindowResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SettleWindow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tongdui.exchange.v1.JournalService/SettleWindow',
+            tongdui_dot_exchange_dot_v1_dot_journal__service__pb2.SettleWindowRequest.SerializeToString,
+            tongdui_dot_exchange_dot_v1_dot_journal__service__pb2.SettleWindowResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,10 @@ class JournalServiceStub:
     order, empty ones too; closing a closed window gives the same answer. `WINDOW_STILL_OPEN`,
     `WINDOW_OUT_OF_ORDER`.
     """
+    SettleWindow: _grpc.UnaryUnaryMultiCallable[_journal_service_pb2.SettleWindowRequest, _journal_service_pb2.SettleWindowResponse]
+    """Records that every payment of a closed window is final. Operators and finance. In any order; a window that
+    is settled stays as it was settled first: compare `certificate_sha256` in the answer. `WINDOW_NOT_CLOSED`.
+    """
     ListWindows: _grpc.UnaryUnaryMultiCallable[_journal_service_pb2.ListWindowsRequest, _journal_service_pb2.ListWindowsResponse]
     """Lists closed windows, newest first. Operators, finance and auditors."""
     ListBatches: _grpc.UnaryUnaryMultiCallable[_journal_service_pb2.ListBatchesRequest, _journal_service_pb2.ListBatchesResponse]
@@ -73,6 +77,10 @@ class JournalServiceAsyncStub(JournalServiceStub):
     """Fixes the watermark of a window that is past its cut-off. Operators and finance. Windows close in
     order, empty ones too; closing a closed window gives the same answer. `WINDOW_STILL_OPEN`,
     `WINDOW_OUT_OF_ORDER`.
+    """
+    SettleWindow: _aio.UnaryUnaryMultiCallable[_journal_service_pb2.SettleWindowRequest, _journal_service_pb2.SettleWindowResponse]  # type: ignore[assignment]
+    """Records that every payment of a closed window is final. Operators and finance. In any order; a window that
+    is settled stays as it was settled first: compare `certificate_sha256` in the answer. `WINDOW_NOT_CLOSED`.
     """
     ListWindows: _aio.UnaryUnaryMultiCallable[_journal_service_pb2.ListWindowsRequest, _journal_service_pb2.ListWindowsResponse]  # type: ignore[assignment]
     """Lists closed windows, newest first. Operators, finance and auditors."""
@@ -118,6 +126,16 @@ class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
         """Fixes the watermark of a window that is past its cut-off. Operators and finance. Windows close in
         order, empty ones too; closing a closed window gives the same answer. `WINDOW_STILL_OPEN`,
         `WINDOW_OUT_OF_ORDER`.
+        """
+
+    @_abc_1.abstractmethod
+    def SettleWindow(
+        self,
+        request: _journal_service_pb2.SettleWindowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_journal_service_pb2.SettleWindowResponse, _abc.Awaitable[_journal_service_pb2.SettleWindowResponse]]:
+        """Records that every payment of a closed window is final. Operators and finance. In any order; a window that
+        is settled stays as it was settled first: compare `certificate_sha256` in the answer. `WINDOW_NOT_CLOSED`.
         """
 
     @_abc_1.abstractmethod

@@ -22,34 +22,41 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.type import date_pb2 as google_dot_type_dot_date__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.tongdui/settlement/v1/settlement_service.proto\x12\x15tongdui.settlement.v1\x1a\x16google/type/date.proto\"\xde\x01\n\nSettlement\x12&\n\x0bwindow_date\x18\x01 \x01(\x0b\x32\x11.google.type.Date\x12\x36\n\x05state\x18\x02 \x01(\x0e\x32\'.tongdui.settlement.v1.Settlement.State\x12\x15\n\rpayable_minor\x18\x03 \x01(\x03\"Y\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_CLOSED\x10\x01\x12\x12\n\x0eSTATE_COMPUTED\x10\x02\x12\x13\n\x0fSTATE_CERTIFIED\x10\x03\"?\n\x16ListSettlementsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"j\n\x17ListSettlementsResponse\x12\x36\n\x0bsettlements\x18\x01 \x03(\x0b\x32!.tongdui.settlement.v1.Settlement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Q\n\x13GetStatementRequest\x12&\n\x0bwindow_date\x18\x01 \x01(\x0b\x32\x11.google.type.Date\x12\x12\n\npartner_id\x18\x02 \x01(\t\"\xc8\x01\n\x14GetStatementResponse\x12&\n\x0bwindow_date\x18\x01 \x01(\x0b\x32\x11.google.type.Date\x12\x12\n\npartner_id\x18\x02 \x01(\t\x12\x15\n\ropening_minor\x18\x03 \x01(\x03\x12\x33\n\x05lines\x18\x04 \x03(\x0b\x32$.tongdui.settlement.v1.StatementLine\x12\x11\n\tnet_minor\x18\x05 \x01(\x03\x12\x15\n\rclosing_minor\x18\x06 \x01(\x03\"N\n\rStatementLine\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x14\n\x0c\x65xact_micros\x18\x02 \x01(\x03\x12\x14\n\x0c\x61mount_minor\x18\x03 \x01(\x03\"?\n\x15GetCertificateRequest\x12&\n\x0bwindow_date\x18\x01 \x01(\x0b\x32\x11.google.type.Date\"-\n\x16GetCertificateResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x32\xdd\x02\n\x11SettlementService\x12p\n\x0fListSettlements\x12-.tongdui.settlement.v1.ListSettlementsRequest\x1a..tongdui.settlement.v1.ListSettlementsResponse\x12g\n\x0cGetStatement\x12*.tongdui.settlement.v1.GetStatementRequest\x1a+.tongdui.settlement.v1.GetStatementResponse\x12m\n\x0eGetCertificate\x12,.tongdui.settlement.v1.GetCertificateRequest\x1a-.tongdui.settlement.v1.GetCertificateResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.tongdui/settlement/v1/settlement_service.proto\x12\x15tongdui.settlement.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\"\x9a\x02\n\nSettlement\x12&\n\x0bwindow_date\x18\x01 \x01(\x0b\x32\x11.google.type.Date\x12\x36\n\x05state\x18\x02 \x01(\x0e\x32\'.tongdui.settlement.v1.Settlement.State\x12\x15\n\rpayable_minor\x18\x03 \x01(\x03\"\x94\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_CLOSED\x10\x01\x12\x12\n\x0eSTATE_COMPUTED\x10\x02\x12\x13\n\x0fSTATE_CERTIFIED\x10\x03\x12\x12\n\x0eSTATE_APPROVED\x10\x04\x12\x12\n\x0eSTATE_EXPORTED\x10\x05\x12\x11\n\rSTATE_SETTLED\x10\x06\"?\n\x16ListSettlementsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"j\n\x17ListSettlementsResponse\x12\x36\n\x0bsettlements\x18\x01 \x03(\x0b\x32!.tongdui.settlement.v1.Settlement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Q\n\x13GetStatementRequest\x12&\n\x0bwindow_date\x18\x01 \x01(\x0b\x32\x11.google.type.Date\x12\x12\n\npartner_id\x18\x02 \x01(\t\"\xc8\x01\n\x14GetStatementResponse\x12&\n\x0bwindow_date\x18\x01 \x01(\x0b\x32\x11.google.type.Date\x12\x12\n\npartner_id\x18\x02 \x01(\t\x12\x15\n\ropening_minor\x18\x03 \x01(\x03\x12\x33\n\x05lines\x18\x04 \x03(\x0b\x32$.tongdui.settlement.v1.StatementLine\x12\x11\n\tnet_minor\x18\x05 \x01(\x03\x12\x15\n\rclosing_minor\x18\x06 \x01(\x03\"N\n\rStatementLine\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x14\n\x0c\x65xact_micros\x18\x02 \x01(\x03\x12\x14\n\x0c\x61mount_minor\x18\x03 \x01(\x03\"\x93\x01\n\x1bListStatementEntriesRequest\x12&\n\x0bwindow_date\x18\x01 \x01(\x0b\x32\x11.google.type.Date\x12\x12\n\npartner_id\x18\x02 \x01(\t\x12\x11\n\tcomponent\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"o\n\x1cListStatementEntriesResponse\x12\x36\n\x07\x65ntries\x18\x01 \x03(\x0b\x32%.tongdui.settlement.v1.StatementEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xab\x02\n\x0eStatementEntry\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x16\n\x0e\x62\x61tch_sequence\x18\x02 \x01(\x03\x12\x13\n\x0b\x65ntry_index\x18\x03 \x01(\x05\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x11\n\treference\x18\x06 \x01(\t\x12\x10\n\x08store_id\x18\x07 \x01(\t\x12\x13\n\x0bterminal_id\x18\x08 \x01(\t\x12\x11\n\tmember_id\x18\t \x01(\t\x12.\n\nevent_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06points\x18\x0b \x01(\x03\x12\x14\n\x0crate_version\x18\x0c \x01(\x05\x12\x15\n\ramount_micros\x18\r \x01(\x03\"?\n\x15GetCertificateRequest\x12&\n\x0bwindow_date\x18\x01 \x01(\x0b\x32\x11.google.type.Date\"-\n\x16GetCertificateResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x32\xde\x03\n\x11SettlementService\x12p\n\x0fListSettlements\x12-.tongdui.settlement.v1.ListSettlementsRequest\x1a..tongdui.settlement.v1.ListSettlementsResponse\x12g\n\x0cGetStatement\x12*.tongdui.settlement.v1.GetStatementRequest\x1a+.tongdui.settlement.v1.GetStatementResponse\x12\x7f\n\x14ListStatementEntries\x12\x32.tongdui.settlement.v1.ListStatementEntriesRequest\x1a\x33.tongdui.settlement.v1.ListStatementEntriesResponse\x12m\n\x0eGetCertificate\x12,.tongdui.settlement.v1.GetCertificateRequest\x1a-.tongdui.settlement.v1.GetCertificateResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tongdui.settlement.v1.settlement_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SETTLEMENT']._serialized_start=98
-  _globals['_SETTLEMENT']._serialized_end=320
-  _globals['_SETTLEMENT_STATE']._serialized_start=231
-  _globals['_SETTLEMENT_STATE']._serialized_end=320
-  _globals['_LISTSETTLEMENTSREQUEST']._serialized_start=322
-  _globals['_LISTSETTLEMENTSREQUEST']._serialized_end=385
-  _globals['_LISTSETTLEMENTSRESPONSE']._serialized_start=387
-  _globals['_LISTSETTLEMENTSRESPONSE']._serialized_end=493
-  _globals['_GETSTATEMENTREQUEST']._serialized_start=495
-  _globals['_GETSTATEMENTREQUEST']._serialized_end=576
-  _globals['_GETSTATEMENTRESPONSE']._serialized_start=579
-  _globals['_GETSTATEMENTRESPONSE']._serialized_end=779
-  _globals['_STATEMENTLINE']._serialized_start=781
-  _globals['_STATEMENTLINE']._serialized_end=859
-  _globals['_GETCERTIFICATEREQUEST']._serialized_start=861
-  _globals['_GETCERTIFICATEREQUEST']._serialized_end=924
-  _globals['_GETCERTIFICATERESPONSE']._serialized_start=926
-  _globals['_GETCERTIFICATERESPONSE']._serialized_end=971
-  _globals['_SETTLEMENTSERVICE']._serialized_start=974
-  _globals['_SETTLEMENTSERVICE']._serialized_end=1323
+  _globals['_SETTLEMENT']._serialized_start=131
+  _globals['_SETTLEMENT']._serialized_end=413
+  _globals['_SETTLEMENT_STATE']._serialized_start=265
+  _globals['_SETTLEMENT_STATE']._serialized_end=413
+  _globals['_LISTSETTLEMENTSREQUEST']._serialized_start=415
+  _globals['_LISTSETTLEMENTSREQUEST']._serialized_end=478
+  _globals['_LISTSETTLEMENTSRESPONSE']._serialized_start=480
+  _globals['_LISTSETTLEMENTSRESPONSE']._serialized_end=586
+  _globals['_GETSTATEMENTREQUEST']._serialized_start=588
+  _globals['_GETSTATEMENTREQUEST']._serialized_end=669
+  _globals['_GETSTATEMENTRESPONSE']._serialized_start=672
+  _globals['_GETSTATEMENTRESPONSE']._serialized_end=872
+  _globals['_STATEMENTLINE']._serialized_start=874
+  _globals['_STATEMENTLINE']._serialized_end=952
+  _globals['_LISTSTATEMENTENTRIESREQUEST']._serialized_start=955
+  _globals['_LISTSTATEMENTENTRIESREQUEST']._serialized_end=1102
+  _globals['_LISTSTATEMENTENTRIESRESPONSE']._serialized_start=1104
+  _globals['_LISTSTATEMENTENTRIESRESPONSE']._serialized_end=1215
+  _globals['_STATEMENTENTRY']._serialized_start=1218
+  _globals['_STATEMENTENTRY']._serialized_end=1517
+  _globals['_GETCERTIFICATEREQUEST']._serialized_start=1519
+  _globals['_GETCERTIFICATEREQUEST']._serialized_end=1582
+  _globals['_GETCERTIFICATERESPONSE']._serialized_start=1584
+  _globals['_GETCERTIFICATERESPONSE']._serialized_end=1629
+  _globals['_SETTLEMENTSERVICE']._serialized_start=1632
+  _globals['_SETTLEMENTSERVICE']._serialized_end=2110
 # @@protoc_insertion_point(module_scope)

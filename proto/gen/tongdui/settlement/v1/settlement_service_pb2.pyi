@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.type import date_pb2 as _date_pb2
@@ -40,6 +41,12 @@ class Settlement(_message.Message):
         """Lines and net positions stand."""
         STATE_CERTIFIED: Settlement._State.ValueType  # 3
         """The certificate is signed."""
+        STATE_APPROVED: Settlement._State.ValueType  # 4
+        """Another person has approved it."""
+        STATE_EXPORTED: Settlement._State.ValueType  # 5
+        """The payments are on their way."""
+        STATE_SETTLED: Settlement._State.ValueType  # 6
+        """Every payment is final."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """The states of a window."""
@@ -52,6 +59,12 @@ class Settlement(_message.Message):
     """Lines and net positions stand."""
     STATE_CERTIFIED: Settlement.State.ValueType  # 3
     """The certificate is signed."""
+    STATE_APPROVED: Settlement.State.ValueType  # 4
+    """Another person has approved it."""
+    STATE_EXPORTED: Settlement.State.ValueType  # 5
+    """The payments are on their way."""
+    STATE_SETTLED: Settlement.State.ValueType  # 6
+    """Every payment is final."""
 
     WINDOW_DATE_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
@@ -236,6 +249,148 @@ class StatementLine(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StatementLine: _TypeAlias = StatementLine  # noqa: Y015
+
+@_typing.final
+class ListStatementEntriesRequest(_message.Message):
+    """Asks for a page of the entries behind a statement line."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINDOW_DATE_FIELD_NUMBER: _builtins.int
+    PARTNER_ID_FIELD_NUMBER: _builtins.int
+    COMPONENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    partner_id: _builtins.str
+    """The partner. Required from operators, finance and auditors; a partner leaves it empty or names itself."""
+    component: _builtins.str
+    """Required. The line's component, such as `BURN_REIMBURSE`."""
+    page_size: _builtins.int
+    """Optional. At most this many, 1 to 1,000; 100 when not set."""
+    page_token: _builtins.str
+    """Optional. `next_page_token` of the page before."""
+    @_builtins.property
+    def window_date(self) -> _date_pb2.Date:
+        """Required. The business day."""
+
+    def __init__(
+        self,
+        *,
+        window_date: _date_pb2.Date | None = ...,
+        partner_id: _builtins.str = ...,
+        component: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window_date", b"window_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "page_size", b"page_size", "page_token", b"page_token", "partner_id", b"partner_id", "window_date", b"window_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStatementEntriesRequest: _TypeAlias = ListStatementEntriesRequest  # noqa: Y015
+
+@_typing.final
+class ListStatementEntriesResponse(_message.Message):
+    """A page of the entries behind a statement line."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Gives the next page; empty on the last one."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatementEntry]:
+        """The entries, in the ledger's order."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___StatementEntry] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStatementEntriesResponse: _TypeAlias = ListStatementEntriesResponse  # noqa: Y015
+
+@_typing.final
+class StatementEntry(_message.Message):
+    """What one entry contributes to a statement line. Of an entry that another partner posted, a partner is shown
+    everything but whose deal it was: `request_id`, `reference`, `store_id`, `terminal_id` and `member_id` are empty.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    BATCH_SEQUENCE_FIELD_NUMBER: _builtins.int
+    ENTRY_INDEX_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    STORE_ID_FIELD_NUMBER: _builtins.int
+    TERMINAL_ID_FIELD_NUMBER: _builtins.int
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    RATE_VERSION_FIELD_NUMBER: _builtins.int
+    AMOUNT_MICROS_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """The entry."""
+    batch_sequence: _builtins.int
+    """Its place in the ledger's order, with `entry_index`."""
+    entry_index: _builtins.int
+    """Its place within the batch."""
+    kind: _builtins.str
+    """The kind of entry, such as `burn`."""
+    request_id: _builtins.str
+    """The poster's id of the decision."""
+    reference: _builtins.str
+    """The poster's order or receipt number."""
+    store_id: _builtins.str
+    """The store."""
+    terminal_id: _builtins.str
+    """The till."""
+    member_id: _builtins.str
+    """The member."""
+    points: _builtins.int
+    """Points."""
+    rate_version: _builtins.int
+    """The version of the rate card that priced it."""
+    amount_micros: _builtins.int
+    """What it adds to the line, in micros: positive is received, negative is paid."""
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """When it happened."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        batch_sequence: _builtins.int = ...,
+        entry_index: _builtins.int = ...,
+        kind: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        store_id: _builtins.str = ...,
+        terminal_id: _builtins.str = ...,
+        member_id: _builtins.str = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+        points: _builtins.int = ...,
+        rate_version: _builtins.int = ...,
+        amount_micros: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_micros", b"amount_micros", "batch_sequence", b"batch_sequence", "entry_id", b"entry_id", "entry_index", b"entry_index", "event_time", b"event_time", "kind", b"kind", "member_id", b"member_id", "points", b"points", "rate_version", b"rate_version", "reference", b"reference", "request_id", b"request_id", "store_id", b"store_id", "terminal_id", b"terminal_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatementEntry: _TypeAlias = StatementEntry  # noqa: Y015
 
 @_typing.final
 class GetCertificateRequest(_message.Message):

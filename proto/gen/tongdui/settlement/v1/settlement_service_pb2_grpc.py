@@ -46,6 +46,11 @@ class SettlementServiceStub:
                 request_serializer=tongdui_dot_settlement_dot_v1_dot_settlement__service__pb2.GetStatementRequest.SerializeToString,
                 response_deserializer=tongdui_dot_settlement_dot_v1_dot_settlement__service__pb2.GetStatementResponse.FromString,
                 _registered_method=True)
+        self.ListStatementEntries = channel.unary_unary(
+                '/tongdui.settlement.v1.SettlementService/ListStatementEntries',
+                request_serializer=tongdui_dot_settlement_dot_v1_dot_settlement__service__pb2.ListStatementEntriesRequest.SerializeToString,
+                response_deserializer=tongdui_dot_settlement_dot_v1_dot_settlement__service__pb2.ListStatementEntriesResponse.FromString,
+                _registered_method=True)
         self.GetCertificate = channel.unary_unary(
                 '/tongdui.settlement.v1.SettlementService/GetCertificate',
                 request_serializer=tongdui_dot_settlement_dot_v1_dot_settlement__service__pb2.GetCertificateRequest.SerializeToString,
@@ -72,6 +77,14 @@ class SettlementServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListStatementEntries(self, request, context):
+        """Lists the entries behind one line of a partner's statement, in the ledger's order; their amounts add up to the
+        line's exact amount. A partner sees its own. `SETTLEMENT_UNKNOWN` where there is no such day.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetCertificate(self, request, context):
         """Reads the signed conservation certificate of one day, which states every party's figures: for operators,
         finance and auditors, `ROLE_REQUIRED` for everybody else. `SETTLEMENT_UNKNOWN` where there is none.
@@ -92,6 +105,11 @@ def add_SettlementServiceServicer_to_server(servicer, server):
                     servicer.GetStatement,
                     request_deserializer=tongdui_dot_settlement_dot_v1_dot_settlement__service__pb2.GetStatementRequest.FromString,
                     response_serializer=tongdui_dot_settlement_dot_v1_dot_settlement__service__pb2.GetStatementResponse.SerializeToString,
+            ),
+            'ListStatementEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListStatementEntries,
+                    request_deserializer=tongdui_dot_settlement_dot_v1_dot_settlement__service__pb2.ListStatementEntriesRequest.FromString,
+                    response_serializer=tongdui_dot_settlement_dot_v1_dot_settlement__service__pb2.ListStatementEntriesResponse.SerializeToString,
             ),
             'GetCertificate': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCertificate,
@@ -155,6 +173,33 @@ class SettlementService:
             '/tongdui.settlement.v1.SettlementService/GetStatement',
             tongdui_dot_settlement_dot_v1_dot_settlement__service__pb2.GetStatementRequest.SerializeToString,
             tongdui_dot_settlement_dot_v1_dot_settlement__service__pb2.GetStatementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListStatementEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tongdui.settlement.v1.SettlementService/ListStatementEntries',
+            tongdui_dot_settlement_dot_v1_dot_settlement__service__pb2.ListStatementEntriesRequest.SerializeToString,
+            tongdui_dot_settlement_dot_v1_dot_settlement__service__pb2.ListStatementEntriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

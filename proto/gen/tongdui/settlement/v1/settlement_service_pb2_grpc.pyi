@@ -39,6 +39,10 @@ class SettlementServiceStub:
     """Lists settled business days, newest first."""
     GetStatement: _grpc.UnaryUnaryMultiCallable[_settlement_service_pb2.GetStatementRequest, _settlement_service_pb2.GetStatementResponse]
     """Reads one partner's statement of one day. `SETTLEMENT_UNKNOWN` where there is none."""
+    ListStatementEntries: _grpc.UnaryUnaryMultiCallable[_settlement_service_pb2.ListStatementEntriesRequest, _settlement_service_pb2.ListStatementEntriesResponse]
+    """Lists the entries behind one line of a partner's statement, in the ledger's order; their amounts add up to the
+    line's exact amount. A partner sees its own. `SETTLEMENT_UNKNOWN` where there is no such day.
+    """
     GetCertificate: _grpc.UnaryUnaryMultiCallable[_settlement_service_pb2.GetCertificateRequest, _settlement_service_pb2.GetCertificateResponse]
     """Reads the signed conservation certificate of one day, which states every party's figures: for operators,
     finance and auditors, `ROLE_REQUIRED` for everybody else. `SETTLEMENT_UNKNOWN` where there is none.
@@ -55,6 +59,10 @@ class SettlementServiceAsyncStub(SettlementServiceStub):
     """Lists settled business days, newest first."""
     GetStatement: _aio.UnaryUnaryMultiCallable[_settlement_service_pb2.GetStatementRequest, _settlement_service_pb2.GetStatementResponse]  # type: ignore[assignment]
     """Reads one partner's statement of one day. `SETTLEMENT_UNKNOWN` where there is none."""
+    ListStatementEntries: _aio.UnaryUnaryMultiCallable[_settlement_service_pb2.ListStatementEntriesRequest, _settlement_service_pb2.ListStatementEntriesResponse]  # type: ignore[assignment]
+    """Lists the entries behind one line of a partner's statement, in the ledger's order; their amounts add up to the
+    line's exact amount. A partner sees its own. `SETTLEMENT_UNKNOWN` where there is no such day.
+    """
     GetCertificate: _aio.UnaryUnaryMultiCallable[_settlement_service_pb2.GetCertificateRequest, _settlement_service_pb2.GetCertificateResponse]  # type: ignore[assignment]
     """Reads the signed conservation certificate of one day, which states every party's figures: for operators,
     finance and auditors, `ROLE_REQUIRED` for everybody else. `SETTLEMENT_UNKNOWN` where there is none.
@@ -80,6 +88,16 @@ class SettlementServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_settlement_service_pb2.GetStatementResponse, _abc.Awaitable[_settlement_service_pb2.GetStatementResponse]]:
         """Reads one partner's statement of one day. `SETTLEMENT_UNKNOWN` where there is none."""
+
+    @_abc_1.abstractmethod
+    def ListStatementEntries(
+        self,
+        request: _settlement_service_pb2.ListStatementEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_settlement_service_pb2.ListStatementEntriesResponse, _abc.Awaitable[_settlement_service_pb2.ListStatementEntriesResponse]]:
+        """Lists the entries behind one line of a partner's statement, in the ledger's order; their amounts add up to the
+        line's exact amount. A partner sees its own. `SETTLEMENT_UNKNOWN` where there is no such day.
+        """
 
     @_abc_1.abstractmethod
     def GetCertificate(

@@ -210,6 +210,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """OUT_OF_RANGE, not recorded. The cursor is past the end of the journal, so it is of another ledger or of a
     state that was lost; metadata `last_sequence`.
     """
+    ERROR_REASON_WINDOW_NOT_CLOSED: _ErrorReason.ValueType  # 111
+    """FAILED_PRECONDITION, not recorded. The window is not closed, so it cannot be settled."""
     ERROR_REASON_RATE_CARD_ARBITRAGE: _ErrorReason.ValueType  # 100
     """FAILED_PRECONDITION, not recorded. With this rate card points could be exchanged out and in again for more
     points than it took; metadata prints the cycle.
@@ -229,6 +231,28 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_MEMBER_NOT_CLOSED: _ErrorReason.ValueType  # 124
     """FAILED_PRECONDITION, not recorded. Only a closed member can be erased; metadata `state`, `pending_points`,
     `held_points`, and `survivor_member_id` for a merged one.
+    """
+    ERROR_REASON_CONTROL_TOTAL: _ErrorReason.ValueType  # 160
+    """FAILED_PRECONDITION, not recorded. A partner's file disagrees with a total that it states itself; metadata
+    `control`, `stated`, `found`.
+    """
+    ERROR_REASON_FILE_MALFORMED: _ErrorReason.ValueType  # 161
+    """INVALID_ARGUMENT, not recorded. A partner's file is not of its format, or not of this partner, day or currency;
+    metadata `line`, and `field` where there is one.
+    """
+    ERROR_REASON_WINDOW_CERTIFIED: _ErrorReason.ValueType  # 162
+    """FAILED_PRECONDITION, not recorded. The day's window is certified: its files stand; metadata `business_date`."""
+    ERROR_REASON_RECONCILIATION_UNKNOWN: _ErrorReason.ValueType  # 163
+    """NOT_FOUND, not recorded. There was no reconciliation of this partner and day."""
+    ERROR_REASON_BREAK_UNKNOWN: _ErrorReason.ValueType  # 164
+    """NOT_FOUND, not recorded. No break has this id, or it is not the caller's to see."""
+    ERROR_REASON_BREAK_STATE: _ErrorReason.ValueType  # 165
+    """FAILED_PRECONDITION, not recorded. The break's state does not allow this; metadata `state`."""
+    ERROR_REASON_DISPUTE_UNKNOWN: _ErrorReason.ValueType  # 166
+    """NOT_FOUND, not recorded. No dispute has this id, or it is not the caller's to answer."""
+    ERROR_REASON_DISPUTE_STATE: _ErrorReason.ValueType  # 167
+    """FAILED_PRECONDITION, not recorded. The dispute was answered or decided, or its deadline has passed; metadata
+    `state`.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -426,6 +450,8 @@ ERROR_REASON_CURSOR_AHEAD: ErrorReason.ValueType  # 110
 """OUT_OF_RANGE, not recorded. The cursor is past the end of the journal, so it is of another ledger or of a
 state that was lost; metadata `last_sequence`.
 """
+ERROR_REASON_WINDOW_NOT_CLOSED: ErrorReason.ValueType  # 111
+"""FAILED_PRECONDITION, not recorded. The window is not closed, so it cannot be settled."""
 ERROR_REASON_RATE_CARD_ARBITRAGE: ErrorReason.ValueType  # 100
 """FAILED_PRECONDITION, not recorded. With this rate card points could be exchanged out and in again for more
 points than it took; metadata prints the cycle.
@@ -445,5 +471,27 @@ ERROR_REASON_CODE_NOT_SENT: ErrorReason.ValueType  # 123
 ERROR_REASON_MEMBER_NOT_CLOSED: ErrorReason.ValueType  # 124
 """FAILED_PRECONDITION, not recorded. Only a closed member can be erased; metadata `state`, `pending_points`,
 `held_points`, and `survivor_member_id` for a merged one.
+"""
+ERROR_REASON_CONTROL_TOTAL: ErrorReason.ValueType  # 160
+"""FAILED_PRECONDITION, not recorded. A partner's file disagrees with a total that it states itself; metadata
+`control`, `stated`, `found`.
+"""
+ERROR_REASON_FILE_MALFORMED: ErrorReason.ValueType  # 161
+"""INVALID_ARGUMENT, not recorded. A partner's file is not of its format, or not of this partner, day or currency;
+metadata `line`, and `field` where there is one.
+"""
+ERROR_REASON_WINDOW_CERTIFIED: ErrorReason.ValueType  # 162
+"""FAILED_PRECONDITION, not recorded. The day's window is certified: its files stand; metadata `business_date`."""
+ERROR_REASON_RECONCILIATION_UNKNOWN: ErrorReason.ValueType  # 163
+"""NOT_FOUND, not recorded. There was no reconciliation of this partner and day."""
+ERROR_REASON_BREAK_UNKNOWN: ErrorReason.ValueType  # 164
+"""NOT_FOUND, not recorded. No break has this id, or it is not the caller's to see."""
+ERROR_REASON_BREAK_STATE: ErrorReason.ValueType  # 165
+"""FAILED_PRECONDITION, not recorded. The break's state does not allow this; metadata `state`."""
+ERROR_REASON_DISPUTE_UNKNOWN: ErrorReason.ValueType  # 166
+"""NOT_FOUND, not recorded. No dispute has this id, or it is not the caller's to answer."""
+ERROR_REASON_DISPUTE_STATE: ErrorReason.ValueType  # 167
+"""FAILED_PRECONDITION, not recorded. The dispute was answered or decided, or its deadline has passed; metadata
+`state`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
