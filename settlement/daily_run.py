@@ -1,4 +1,4 @@
-"""The steps of a day: close, net, certify. Each commits by itself and can be repeated at any time.
+"""The steps of a day: close, net, certify, approve. Each commits by itself and can be repeated at any time.
 
 Repeating a finished step computes it again and compares: the same figures, the same bytes, or an error that
 names the first difference. A run that was killed goes on with the first step that did not commit.
@@ -7,9 +7,9 @@ names the first difference. A run that was killed goes on with the first step th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Protocol
+from typing import Final, Protocol
 
 from sqlalchemy import Connection
 
@@ -25,6 +25,8 @@ from settlement.core.certificate import (
 )
 from settlement.core.chain import FIRST_HASH
 from settlement.core.checks import Case, Check, Previous, failed, fault_text, run_checks
+from settlement.core.journal_audit import JournalAudit, JournalDiffers, audit_result
+from settlement.core.roles import Act
 from settlement.core.run_state import StepOutOfOrder, WindowState
 from settlement.core.window import (
     NOTHING_YET,
@@ -36,8 +38,15 @@ from settlement.core.window import (
     WindowSums,
     compute,
 )
+from settlement.people import Actor, refuse_same_person
 from settlement.store import feed, journal, load, save
-from settlement.store.load import StoredCertificate, StoredWindow
+from settlement.store.journal_audit_tables import (
+    load_journal_audit,
+    load_unaudited_days,
+    save_journal_audit,
+)
+from settlement.store.load import Approval, StoredCertificate, StoredWindow
+from settlement.store.reconciliation_reads import read_records
 
 
 class Hub(Protocol):
@@ -46,6 +55,9 @@ class Hub(Protocol):
     def close_window(self, window_date: date) -> HubReceipt:
         """Fixes a window's watermark; the same answer however often it is asked."""
 
+
+WINDOW: Final = "window"
+"""What the audit log calls the item of every step."""
 
 Verify = Callable[[HubReceipt], ClosedWindow]
 """Gives the watermark a receipt proves; raises ReceiptInvalid."""
@@ -86,10 +98,12 @@ class DailyRun:
 
     Attributes:
         connection: as `exclusive_run` gives it, with no transaction open.
+        actor: in whose name the steps are done; settlement's own where nobody's is given.
     """
 
     connection: Connection
     ledger: Ledger
+    actor: Actor = field(default_factory=lambda: Actor(None, unattended=True))
 
     def days_through(self, last: date, first: date | None = None) -> list[date]:
         """The days a run through `last` has to deal with: those after the newest certified one.
@@ -122,6 +136,7 @@ class DailyRun:
             raise ReceiptInvalid(f"the hub's receipt is for {window.window_date}, not {window_date}")
         with self.connection.begin():
             save.save_closed(self.connection, window, receipt)
+            self._record(Act.CLOSE, window_date, None, WindowState.CLOSED)
         return window
 
     def _refuse_gap(self, window_date: date) -> None:
@@ -140,9 +155,11 @@ class DailyRun:
             stored = self._held(window_date, WindowState.CLOSED, "close")
             before = self._computed_before(window_date)
             sums = feed.read_sums(self.connection, window_date)
-            computed = compute(before, sums, micros_per_minor(self.ledger.minor_unit_digits))
+            contracts = load.load_contracts(self.connection, window_date)
+            computed = compute(before, sums, micros_per_minor(self.ledger.minor_unit_digits), contracts)
             if stored.state is WindowState.CLOSED:
-                save.save_computed(self.connection, window_date, sums, computed)
+                save.save_computed(self.connection, window_date, stored.run_number, sums, computed)
+                self._record(Act.NET, window_date, stored, WindowState.COMPUTED)
             else:
                 self._compare(window_date, sums, computed)
         return computed
@@ -180,12 +197,120 @@ class DailyRun:
             kept = load.load_certificate(self.connection, window_date)
             if kept is None:
                 document = _signed_document(content, signer)
-                save.save_certificate(self.connection, window_date, document, signer.key_id)
+                person = self.actor.check(self.connection, Act.CERTIFY).name
+                save.save_certificate(
+                    self.connection, window_date, stored.run_number, document, signer.key_id, person
+                )
+                self._record(Act.CERTIFY, window_date, stored, WindowState.CERTIFIED)
                 kept = load.load_certificate(self.connection, window_date)
                 assert kept is not None, "saved one statement before"
             elif not _says(kept, content, signer):
                 raise ResultDiffers(f"{window_date}: certified again, the certificate comes out otherwise")
         return kept, checks
+
+    def audit_journal(self, window_date: date, seen: Callable[[int], None]) -> JournalAudit:
+        """Hashes every row of a computed window again and keeps what came out, also where something is wrong.
+
+        `seen` is told of entries as they are hashed. Raises StepOutOfOrder, RoleMissing, PersonUnknown.
+        """
+        with self.connection.begin():
+            stored = self._held(window_date, WindowState.COMPUTED, "net")
+            self.actor.check(self.connection, Act.AUDIT_JOURNAL)
+            before = load.load_window_before(self.connection, window_date)
+            hash_before = before.window.last_hash if before else FIRST_HASH
+            hashed = journal.read_journal(self.connection, stored.window, hash_before, seen)
+            sums = load.load_sums(self.connection, window_date)
+            audit = audit_result(stored.window, stored.run_number, hashed, sums)
+            save_journal_audit(self.connection, audit)
+            found = {"run_number": audit.run_number, "holds": audit.holds, "fault": audit.fault}
+            self.actor.do(self.connection, Act.AUDIT_JOURNAL, WINDOW, str(window_date), after=found)
+        return audit
+
+    def entry_count(self, window_date: date) -> int:
+        """Entries of a computed window. Raises StepOutOfOrder."""
+        with self.connection.begin():
+            return self._held(window_date, WindowState.COMPUTED, "net").window.entry_count
+
+    def days_to_audit(self, last: date) -> list[date]:
+        """The computed days up to `last` whose present run has no journal audit that holds."""
+        with self.connection.begin():
+            return load_unaudited_days(self.connection, last)
+
+    def approve(self, window_date: date) -> Approval:
+        """Keeps that a second person approves the certificate; the same approval however often.
+
+        Raises StepOutOfOrder, SamePerson where the one who certified asks, RoleMissing, PersonUnknown.
+        """
+        connection = self.connection
+        with connection.begin():
+            stored = self._held(window_date, WindowState.CERTIFIED, "certify")
+            kept = load.load_approval(connection, window_date)
+            if kept is not None:
+                return kept
+            before = load.load_window_before(connection, window_date)
+            if before and not before.state.reached(WindowState.APPROVED):
+                raise StepOutOfOrder(
+                    f"{window_date}: windows are approved in order, {before.window.window_date} comes first"
+                )
+            self._refuse_unaudited(stored)
+            person = self.actor.check(connection, Act.APPROVE)
+            certified_by = load.load_certified_by(connection, window_date)
+            refuse_same_person(certified_by, person.name, f"{window_date}: certify and approve")
+            certificate = load.load_certificate(connection, window_date)
+            assert certificate is not None, "a certified window has one"
+            approval = Approval(
+                window_date=window_date,
+                run_number=stored.run_number,
+                certified_by=certified_by,
+                approved_by=person.name,
+                key_id=person.key_id,
+                certificate_sha256=certificate.document_sha256,
+            )
+            save.save_approval(connection, approval)
+            after = {"state": WindowState.APPROVED.value, "certificate_sha256": approval.certificate_sha256}
+            self.actor.do(connection, Act.APPROVE, WINDOW, str(window_date), "", _state(stored), after)
+        return approval
+
+    def _refuse_unaudited(self, stored: StoredWindow) -> None:
+        window_date = stored.window.window_date
+        audit = load_journal_audit(self.connection, window_date, stored.run_number)
+        if audit is None:
+            raise StepOutOfOrder(
+                f"{window_date}: its journal was not hashed again; run `audit-journal --date {window_date}` first"
+            )
+        if not audit.holds:
+            raise JournalDiffers(f"{window_date}: not approved, {audit.fault}")
+
+    def abort(self, window_date: date, reason: str) -> int:
+        """Gives up the present run of a computed or certified window and tells the number of the next one.
+
+        What was computed stays under the aborted run. Raises StepOutOfOrder where the window is approved or
+        another one is computed on top of it, ValueError without a reason, RoleMissing, PersonUnknown.
+        """
+        if not reason.strip():
+            raise ValueError("reason: an aborted run needs one")
+        connection = self.connection
+        with connection.begin():
+            stored = self._held(window_date, WindowState.COMPUTED, "net")
+            if stored.state.reached(WindowState.APPROVED):
+                raise StepOutOfOrder(f"{window_date}: the window is {stored.state.value}, its run stands")
+            newest = load.load_last_computed_date(connection)
+            if newest != window_date:
+                raise StepOutOfOrder(
+                    f"{window_date}: {newest} is computed on top of it; abort that one first"
+                )
+            person = self.actor.check(connection, Act.ABORT)
+            save.save_aborted(connection, window_date, stored.run_number, person.name, reason)
+            after = {"state": WindowState.CLOSED.value, "run_number": stored.run_number + 1}
+            self.actor.do(connection, Act.ABORT, WINDOW, str(window_date), reason, _state(stored), after)
+        return stored.run_number + 1
+
+    def _record(self, act: Act, window_date: date, stored: StoredWindow | None, reached: WindowState) -> None:
+        """What a step did to its window, as the audit log tells it."""
+        run_number = stored.run_number if stored else 1
+        before = _state(stored) if stored else None
+        after = {"state": reached.value, "run_number": run_number}
+        self.actor.do(self.connection, act, WINDOW, str(window_date), "", before, after)
 
     def _case(self, window: ClosedWindow, receipt_fault: str) -> Case:
         connection, window_date = self.connection, window.window_date
@@ -198,12 +323,11 @@ class DailyRun:
             previous=previous,
             hub_windows_before=feed.count_windows_before(connection, window_date),
             certified_before=load.count_certified_before(connection, window_date),
-            journal=journal.read_journal(
-                connection, window, previous.window.last_hash if previous else FIRST_HASH
-            ),
             sums=load.load_sums(connection, window_date),
             before=self._computed_before(window_date),
             stored=load.load_computed(connection, window_date),
+            contracts=load.load_contracts(connection, window_date),
+            records=read_records(connection, window_date),
         )
 
     def _previous(self, window_date: date) -> Previous | None:
@@ -231,6 +355,10 @@ class DailyRun:
                 f"{window_date}: the window is {state}; run `{step} --date {window_date}` first"
             )
         return stored
+
+
+def _state(stored: StoredWindow) -> dict[str, object]:
+    return {"state": stored.state.value, "run_number": stored.run_number}
 
 
 def _receipt_fault(window: ClosedWindow, receipt: HubReceipt, verify: Verify) -> str:

@@ -45,6 +45,11 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         "--key-id",
         "the id under which the hub knows the key that signs CloseWindow; the file's own when not set",
     ),
+    "person_key_file": Setting(
+        "TONGDUI_PERSON_KEY",
+        "--as",
+        "key file of the person who acts; registered at the hub with the role the act needs",
+    ),
     "listen_address": Setting(
         "TONGDUI_SETTLEMENT_LISTEN",
         "--listen",

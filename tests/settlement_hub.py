@@ -26,9 +26,15 @@ from nacl.signing import SigningKey
 
 from settlement.core.window import ClosedWindow, HubReceipt
 from settlement.rpc.keys import HubKeys, PrivateKey
-from settlement.rpc.receipts import CLOSE_WINDOW_PATH
+from settlement.rpc.receipts import CLOSE_WINDOW_PATH, SETTLE_WINDOW_PATH
 from settlement.store.engine import migrate
-from tongdui.exchange.v1.journal_service_pb2 import CloseWindowRequest, CloseWindowResponse, Window
+from tongdui.exchange.v1.journal_service_pb2 import (
+    CloseWindowRequest,
+    CloseWindowResponse,
+    SettleWindowRequest,
+    SettleWindowResponse,
+    Window,
+)
 from tongdui.signing import (
     HUB_OWNER,
     content_digest,
@@ -60,7 +66,7 @@ CREATE TABLE exchange.partners_v1 (partner_id text, display_name text);
 CREATE TABLE exchange.keys_v1 (key_id text, owner text, holder text, public_key bytea, roles text[], state text,
     valid_from timestamptz, valid_until timestamptz);
 CREATE TABLE exchange.windows_v1 (window_date date, first_sequence bigint, last_sequence bigint,
-    last_hash bytea, entry_count bigint, close_time timestamptz);
+    last_hash bytea, entry_count bigint, close_time timestamptz, settled_time timestamptz);
 CREATE TABLE exchange.posted_entries_v1 (window_date date, batch_sequence bigint, entry_index integer,
     entry_id text, kind text, partner_id text, request_id text, member_id text, reference text, store_id text,
     terminal_id text, event_time timestamptz, decided_time timestamptz, points bigint, rate_version integer);
@@ -70,6 +76,10 @@ CREATE TABLE exchange.posted_legs_v1 (window_date date, batch_sequence bigint, e
 CREATE TABLE exchange.posted_lines_v1 (window_date date, batch_sequence bigint, entry_index integer,
     line_number integer, payer_id text, payer_component text, payee_id text, payee_component text,
     micros bigint);
+CREATE TABLE exchange.posted_requests_v1 (partner_id text, request_id text, kind text, reference text, part integer,
+    window_date date, batch_sequence bigint, entry_index integer);
+CREATE TABLE exchange.deficits_v1 (issuer_id text, member_id text, raised_time timestamptz, funding_micros bigint,
+    outstanding_points bigint);
 CREATE TABLE exchange.chained_batches_v1 (sequence bigint, batch_id bigint, window_date date, entry_count integer,
     digest bytea, hash bytea, decided_time timestamptz);
 CREATE TABLE exchange.chained_entries_v1 (batch_sequence bigint, window_date date, batch_id bigint,
@@ -84,6 +94,8 @@ CREATE TABLE exchange.chained_lines_v1 (batch_sequence bigint, window_date date,
     entry_index integer, line_number integer, member_id bigint, payer_id integer, payee_id integer,
     micros bigint, payer_component text, payee_component text);
 CREATE TABLE exchange.chained_parties_v1 (party_number integer, party_id text);
+CREATE VIEW exchange.card_prices_v1 AS SELECT DISTINCT party_number, 1 AS rate_version, funding_micros, prefunded_micros
+    FROM exchange.posted_legs_v1 JOIN exchange.chained_parties_v1 ON party_id = issuer_id;
 DO $$ BEGIN
     CREATE ROLE tongdui_settlement NOLOGIN;
 EXCEPTION WHEN duplicate_object THEN NULL;
@@ -93,9 +105,9 @@ GRANT SELECT ON ALL TABLES IN SCHEMA exchange TO tongdui_settlement;
 """
 
 CLEAR = """
-TRUNCATE exchange.windows_v1, exchange.posted_entries_v1, exchange.posted_legs_v1, exchange.posted_lines_v1,
-    exchange.chained_batches_v1, exchange.chained_entries_v1, exchange.chained_legs_v1, exchange.chained_lines_v1,
-    settlement.windows CASCADE
+TRUNCATE exchange.windows_v1, exchange.deficits_v1, exchange.posted_entries_v1, exchange.posted_legs_v1,
+    exchange.posted_lines_v1, exchange.posted_requests_v1, exchange.chained_batches_v1, exchange.chained_entries_v1,
+    exchange.chained_legs_v1, exchange.chained_lines_v1, settlement.windows, settlement.contracts CASCADE
 """
 
 PARTIES = {"a": 1, "b": 2, "c": 3, "hub": 0, "POOL": -1, "OPERATOR": -2}
@@ -125,6 +137,8 @@ class PostedLedger:
     closed_through: int = 0
     last_hash: bytes = bytes(32)
     last_day: date = DAY_1 - timedelta(days=1)
+    event_day: date | None = None
+    """When what is posted next happened, where that is not on the day it is posted to."""
 
     @classmethod
     def open(cls, database_url: str) -> PostedLedger:
@@ -148,17 +162,35 @@ class PostedLedger:
         ]
         self.post(day, "burn", redeemer, points, [(issuer, "open", "burned", points)], lines)
 
+    def refund(self, day: date, redeemer: str, issuer: str, points: int) -> None:
+        """A burn at another partner taken back."""
+        payee = "POOL" if self.prefunded_micros else issuer
+        lines: list[Line] = [
+            (redeemer, "REIMBURSE_REVERSAL", payee, "FUNDING_REVERSAL", points * 9_500),
+            ("OPERATOR", "SPREAD_REVERSAL", payee, "FUNDING_REVERSAL", points * 500),
+        ]
+        self.post(day, "refund_burn", redeemer, points, [(issuer, "burned", "open", points)], lines)
+
     def post(
         self, day: date, kind: str, partner: str, points: int, legs: list[Leg], lines: list[Line]
     ) -> None:
         self.sequence += 1
         place = (day, self.sequence, 0)
-        moment = datetime.combine(day, time(12), UTC)
+        moment = datetime.combine(self.event_day or day, time(12), UTC)
         with self.connection.transaction(), self.connection.cursor() as cursor:
             cursor.execute(
                 "INSERT INTO exchange.posted_entries_v1 VALUES"
                 " (%s, %s, %s, %s, %s, %s, %s, 'm-1', 'order', 's', 't', %s, %s, %s, 1)",
-                (*place, f"{self.sequence}-0", kind, partner, f"r{self.sequence}", moment, moment, points),
+                (
+                    *place,
+                    f"{self.sequence + 100}-0",
+                    kind,
+                    partner,
+                    f"r{self.sequence}",
+                    moment,
+                    moment,
+                    points,
+                ),
             )
             cursor.executemany(
                 "INSERT INTO exchange.posted_legs_v1 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
@@ -279,6 +311,15 @@ def prepare(database_url: str) -> None:
         )
 
 
+def register(database_url: str, key: PrivateKey, holder: str, *roles: str) -> None:
+    """A key as the hub's view shows it: active, valid for longer than any test."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO exchange.keys_v1 VALUES (%s, %s, %s, %s, %s, 'active', '2020-01-01', '2999-01-01')",
+            (key.key_id, key.owner, holder, key.public_key, list(roles)),
+        )
+
+
 @dataclass(slots=True)
 class PeerHub:
     """Answers CloseWindow with a signed receipt, at a fixed time so that receipts are the same bytes again."""
@@ -288,6 +329,8 @@ class PeerHub:
     open_from: date = date.max
     began: date = DAY_1
     created: int = NOW
+    settled: dict[date, bytes] = field(default_factory=dict)
+    """The certificate each settled window was settled by."""
 
     def close_window(self, window_date: date) -> HubReceipt:
         """As the hub's client does: signs the request, takes the answer with its receipt."""
@@ -295,6 +338,24 @@ class PeerHub:
         request = CloseWindowRequest(request_id=f"close-{window_date}", window_date=_date(window_date))
         body = request.SerializeToString()
         return signed_close(body, self.answer(request), self.created)
+
+    def settle_window(self, window_date: date, certificate_sha256: str) -> HubReceipt:
+        """As the hub's client does, the answer for the certificate that came first."""
+        request = SettleWindowRequest(
+            request_id=f"settle-{window_date}",
+            window_date=_date(window_date),
+            certificate_sha256=bytes.fromhex(certificate_sha256),
+        )
+        body = request.SerializeToString()
+        return signed_close(body, self.settled_answer(request), self.created, path=SETTLE_WINDOW_PATH)
+
+    def settled_answer(self, request: SettleWindowRequest) -> bytes:
+        """The answer's bytes."""
+        day = date(request.window_date.year, request.window_date.month, request.window_date.day)
+        window = window_message(self.ledger.close(day)).window
+        window.certificate_sha256 = self.settled.setdefault(day, request.certificate_sha256)
+        window.settled_time.FromDatetime(datetime.combine(day + timedelta(days=1), time(9), UTC))
+        return SettleWindowResponse(window=window).SerializeToString()
 
     def refusal(self, day: date) -> bytes | None:
         """The status bytes of a no, by the rules the contract gives windows; None where it is a yes."""
@@ -330,20 +391,25 @@ def window_message(window: ClosedWindow, audience: str = AUDIENCE) -> CloseWindo
     )
 
 
-def signed_close(body: bytes, answer: bytes, created: int = NOW, audience: str = AUDIENCE) -> HubReceipt:
+def signed_close(
+    body: bytes, answer: bytes, created: int = NOW, audience: str = AUDIENCE, path: str = CLOSE_WINDOW_PATH
+) -> HubReceipt:
     digest = content_digest(body)
     params = request_params(created, created + 120, FINANCE_KEY.key_id)
-    signature = FINANCE_KEY.sign(request_base(CLOSE_WINDOW_PATH, digest, audience, params))
+    signature = FINANCE_KEY.sign(request_base(path, digest, audience, params))
     metadata = request_entries(digest, audience, params, signature)
-    return HubReceipt(CLOSE_WINDOW_PATH, body, metadata, answer, receipt_of(metadata, answer, created))
+    return HubReceipt(path, body, metadata, answer, receipt_of(metadata, answer, created, path))
 
 
 def receipt_of(
-    metadata: tuple[tuple[str, str | bytes], ...], answer: bytes, created: int = NOW
+    metadata: tuple[tuple[str, str | bytes], ...],
+    answer: bytes,
+    created: int = NOW,
+    path: str = CLOSE_WINDOW_PATH,
 ) -> tuple[tuple[str, str], ...]:
     request = parse_request(metadata)
     digest, params = content_digest(answer), receipt_params(created, HUB_KEY_ID)
-    base = receipt_base(digest, CLOSE_WINDOW_PATH, request.digest_text, request.params_text, params)
+    base = receipt_base(digest, path, request.digest_text, request.params_text, params)
     return receipt_entries(digest, params, HUB_KEY.sign(base).signature)
 
 
@@ -372,10 +438,19 @@ def listening(hub: PeerHub, directory: Path) -> Iterator[str]:
         context.set_trailing_metadata(receipt_of(metadata, answer, hub.created))
         return answer
 
+    def settle_window(body: bytes, context: grpc.ServicerContext) -> bytes:
+        metadata = tuple((name, value) for name, value in context.invocation_metadata())
+        answer = hub.settled_answer(SettleWindowRequest.FromString(body))
+        context.set_trailing_metadata(receipt_of(metadata, answer, hub.created, SETTLE_WINDOW_PATH))
+        return answer
+
     server = grpc.server(ThreadPoolExecutor(max_workers=2))
-    service, method = CLOSE_WINDOW_PATH[1:].split("/")
-    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(close_window)
-    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, {method: handler})])
+    handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+        "CloseWindow": grpc.unary_unary_rpc_method_handler(close_window),
+        "SettleWindow": grpc.unary_unary_rpc_method_handler(settle_window),
+    }
+    service = CLOSE_WINDOW_PATH[1:].split("/")[0]
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, handlers)])
     address = f"unix:{directory / 'hub.sock'}"
     server.add_insecure_port(address)
     server.start()

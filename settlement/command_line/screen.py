@@ -36,8 +36,8 @@ def make_console(*, stderr: bool = False) -> Console:
 
 def overview(day: DayOfStatements) -> RenderableType:
     """All parties of a day and a last row in which they cancel out."""
-    digits, names = day.ledger.minor_unit_digits, _party_names(day)
-    table = _table(["party", "name"], ["opening", "receives", "pays", "net", "closing"])
+    digits, names = day.ledger.minor_unit_digits, party_names(day)
+    table = plain_table(["party", "name"], ["opening", "receives", "pays", "net", "closing"])
     rows = [_overview_row(statement) for statement in day.statements]
     for statement, amounts in zip(day.statements, rows, strict=True):
         name = names.get(statement.party_id, "")
@@ -46,7 +46,7 @@ def overview(day: DayOfStatements) -> RenderableType:
     totals = [sum(column) for column in zip(*rows, strict=True)]
     table.add_row(_TOTAL, "", *(minor_text(minor, digits) for minor in totals), style="bold")
     title = f"Settlement of {day.statements[0].window_date}, {day.ledger.currency_code}, {day.state.value}"
-    return _titled(title, table)
+    return titled(title, table)
 
 
 def _overview_row(statement: Statement) -> tuple[int, ...]:
@@ -65,7 +65,7 @@ def statement_view(day: DayOfStatements, statement: Statement) -> RenderableType
     exact = [micros for _, _, micros in parts]
     exact += [line.exact_micros for line in statement.lines] + [statement.exact_micros]
     texts = iter(micros_texts(exact, digits))
-    table = _table(["component"], ["lines", "exact", "amount"])
+    table = plain_table(["component"], ["lines", "exact", "amount"])
     table.add_row("opening", "", "", minor_text(statement.opening_minor, digits), style="dim")
     for component, line_count, _ in parts:
         table.add_row(f"  {component}", f"{line_count:,}", next(texts), "", style="dim")
@@ -74,9 +74,9 @@ def statement_view(day: DayOfStatements, statement: Statement) -> RenderableType
     table.add_section()
     table.add_row("net", "", next(texts), minor_text(statement.net_minor, digits), style="bold")
     table.add_row("closing", "", "", minor_text(statement.closing_minor, digits), style="dim")
-    name = _party_names(day).get(statement.party_id, "")
+    name = party_names(day).get(statement.party_id, "")
     party = f"{statement.party_id} ({name})" if name else statement.party_id
-    return _titled(f"Statement of {party}, {statement.window_date}, {ledger.currency_code}", table)
+    return titled(f"Statement of {party}, {statement.window_date}, {ledger.currency_code}", table)
 
 
 def _pool_parts(flows: Iterable[Flow]) -> list[tuple[str, int, int]]:
@@ -88,7 +88,8 @@ def _pool_parts(flows: Iterable[Flow]) -> list[tuple[str, int, int]]:
     ]
 
 
-def _party_names(day: DayOfStatements) -> Mapping[str, str]:
+def party_names(day: DayOfStatements) -> Mapping[str, str]:
+    """What each party is called, by its id."""
     return {**day.display_names, **_NAMES}
 
 
@@ -105,7 +106,7 @@ def matrix_view(flows: Sequence[Flow], title: str, digits: int, console: Console
             table = _matrix_block(payees[:count], cells, digits)
         blocks.append(table)
         payees = payees[count:]
-    return _titled(title, *blocks, _exact_nets(flows, digits))
+    return titled(title, *blocks, _exact_nets(flows, digits))
 
 
 def _fits(table: Table, console: Console) -> bool:
@@ -121,7 +122,7 @@ def _matrix_block(payees: Sequence[str], cells: Mapping[tuple[str, str], int], d
         texts = micros_texts([*amounts, sum(amounts)], digits)
         shown = [text if micros else "" for text, micros in zip(texts[:-1], amounts, strict=True)]
         columns.append([*shown, texts[-1]])
-    table = _table(["pays \\ receives"], payees)
+    table = plain_table(["pays \\ receives"], payees)
     *rows, received = zip(*columns, strict=True)
     for payer, row in zip(payers, rows, strict=True):
         table.add_row(payer, *row)
@@ -137,7 +138,7 @@ def _exact_nets(flows: Sequence[Flow], digits: int) -> Table:
     paid = [sum(amount for (payer, _), amount in cells.items() if payer == party) for party in parties]
     exact = [nets[party] for party in parties]
     columns = [micros_texts([*column, sum(column)], digits) for column in (received, paid, exact)]
-    table = _table(["party"], ["received", "paid", "net, exact"])
+    table = plain_table(["party"], ["received", "paid", "net, exact"])
     *rows, totals = zip(*columns, strict=True)
     for party, row in zip(parties, rows, strict=True):
         table.add_row(party, *row)
@@ -172,7 +173,7 @@ def certificate_view(certificate: StoredCertificate) -> RenderableType:
         facts.add_row(Text(name, style="dim"), value)
     title = f"Conservation certificate of {window['window_date']}, {ledger['currency_code']}"
     positions = _positions(content["statements"], digits)
-    return _titled(title, facts, "", positions, "", _checks_table(content["checks"]))
+    return titled(title, facts, "", positions, "", _checks_table(content["checks"]))
 
 
 def _receipt_text(receipt: Mapping[str, Any]) -> str:
@@ -181,7 +182,7 @@ def _receipt_text(receipt: Mapping[str, Any]) -> str:
 
 
 def _positions(statements: Sequence[Mapping[str, Any]], digits: int) -> Table:
-    table = _table(["party"], ["exact", "net", "closing"])
+    table = plain_table(["party"], ["exact", "net", "closing"])
     exact = [statement["exact_micros"] for statement in statements]
     texts = micros_texts([*exact, sum(exact)], digits)
     settled = ("net_minor", "closing_minor")
@@ -199,7 +200,7 @@ def checks_view(checks: Iterable[Check]) -> RenderableType:
 
 
 def _checks_table(checks: Iterable[Mapping[str, Any]]) -> Table:
-    table = _table(["check", "holds"], [])
+    table = plain_table(["check", "holds"], [])
     table.add_column("claim, and the figures compared")
     for check in checks:
         verdict = Text("true", style="green") if check["holds"] else Text("FALSE", style="bold red")
@@ -222,13 +223,13 @@ def run_view(
     """What a run did, a row a day, and the checks of the day that stopped it."""
     shown: list[RenderableType] = [_days_view(days, ledger)] if days else []
     if failure:
-        shown.append(_titled(f"Not certified: {failure['window_date']}", _checks_table(failure["checks"])))
+        shown.append(titled(f"Not certified: {failure['window_date']}", _checks_table(failure["checks"])))
     return Group(*shown) if shown else Text("no day was settled by this run")
 
 
 def _days_view(days: Sequence[Mapping[str, Any]], ledger: Ledger) -> RenderableType:
     digits = ledger.minor_unit_digits
-    table = _table(["day"], ["entries", "payable", "net of all", "rounding to date"])
+    table = plain_table(["day"], ["entries", "payable", "net of all", "rounding to date"])
     table.add_column("checks", no_wrap=True)
     table.add_column("certificate", no_wrap=True)
     for day in days:
@@ -240,7 +241,7 @@ def _days_view(days: Sequence[Mapping[str, Any]], ledger: Ledger) -> RenderableT
             Text(f"{day['check_count']} true", style="green"),
             day["certificate_sha256"][:16],
         )
-    return _titled(f"Settled days, {ledger.currency_code}", table)
+    return titled(f"Settled days, {ledger.currency_code}", table)
 
 
 def payable_text(statements: Iterable[Statement], ledger: Ledger) -> str:
@@ -252,12 +253,14 @@ def _amount(minor: int, digits: int) -> Text:
     return Text(minor_text(minor, digits), style="red" if minor < 0 else "")
 
 
-def _titled(title: str, *parts: RenderableType) -> RenderableType:
+def titled(title: str, *parts: RenderableType) -> RenderableType:
+    """Parts under a bold title, with an empty line behind them."""
     # Not the table's own title, which folds at the width of the table.
     return Group(Text(title, style="bold"), *parts, "")
 
 
-def _table(texts: Sequence[str], amounts: Sequence[str]) -> Table:
+def plain_table(texts: Sequence[str], amounts: Sequence[str]) -> Table:
+    """A table without rows: columns of texts, then columns of amounts, which stand at the right."""
     table = Table(header_style="")
     for name in texts:
         table.add_column(name, no_wrap=True)

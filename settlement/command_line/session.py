@@ -12,12 +12,15 @@ from functools import partial
 from pathlib import Path
 
 from rich.console import Console, RenderableType
+from sqlalchemy import Connection
 
 from settlement.core.window import Ledger
 from settlement.daily_run import DailyRun, Verify
+from settlement.payments import VerifySettled
+from settlement.people import Actor
 from settlement.rpc.hub_client import HubClient
 from settlement.rpc.keys import PrivateKey, load_hub_keys, load_private_key
-from settlement.rpc.receipts import verify_close
+from settlement.rpc.receipts import verify_close, verify_settle
 from settlement.settings import Settings
 from settlement.store import feed
 from settlement.store.engine import exclusive_run, open_engine
@@ -50,14 +53,17 @@ class Session:
 
 @contextmanager
 def open_daily_run(settings: Settings) -> Iterator[DailyRun]:
-    """The steps of a run that no other run can disturb. Raises AnotherRun, LedgerMissing, Misconfigured."""
+    """The steps of a run that no other run can disturb, in the name of the person whose key file is given.
+
+    Raises AnotherRun, LedgerMissing, Misconfigured, KeyFileError.
+    """
     engine = open_engine(settings.require("database_url"))
     try:
         with exclusive_run(engine) as connection:
             with connection.begin():
                 ledger = feed.read_ledger(connection)
             _check_audience(settings, ledger)
-            yield DailyRun(connection, ledger)
+            yield DailyRun(connection, ledger, person_or_settlement(settings))
     finally:
         engine.dispose()
 
@@ -88,10 +94,32 @@ def own_key(settings: Settings) -> PrivateKey:
     return load_private_key(Path(settings.require("key_file")))
 
 
+def open_person(settings: Settings) -> Actor:
+    """The person whose key file is named, to act in their name. Raises KeyFileError, SettingMissing."""
+    return Actor(load_private_key(Path(settings.require("person_key_file"))))
+
+
+def person_or_settlement(settings: Settings) -> Actor:
+    """The person whose key file is named; where none is, settlement itself, with its own key if it has one.
+
+    Raises KeyFileError.
+    """
+    if settings.get("person_key_file"):
+        return open_person(settings)
+    own = settings.get("key_file")
+    return Actor(load_private_key(Path(own)) if own else None, unattended=True)
+
+
 def make_verifier(settings: Settings) -> Verify:
     """What checks the hub's receipts, by the pinned keys. Raises KeyFileError, SettingMissing."""
     keys = load_hub_keys(Path(settings.require("hub_keys_file")))
     return partial(verify_close, hub_keys=keys, audience=settings.require("audience"))
+
+
+def make_settled_verifier(settings: Settings) -> VerifySettled:
+    """What checks the hub's receipts of settled windows. Raises KeyFileError, SettingMissing."""
+    keys = load_hub_keys(Path(settings.require("hub_keys_file")))
+    return partial(verify_settle, hub_keys=keys, audience=settings.require("audience"))
 
 
 @contextmanager
@@ -100,6 +128,17 @@ def open_reads(settings: Settings) -> Iterator[Reads]:
     engine = open_engine(settings.require("database_url"))
     try:
         yield Reads(engine)
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def open_snapshot(settings: Settings) -> Iterator[Connection]:
+    """One state of the database for several reads, whatever is committed meanwhile."""
+    engine = open_engine(settings.require("database_url"))
+    try:
+        with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+            yield connection
     finally:
         engine.dispose()
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 from settlement.command_line import screen
 from settlement.command_line.csv_rows import statements_csv
+from settlement.command_line.drill import all_line_entries
 from settlement.command_line.session import (
     Misconfigured,
     NotThere,
     Session,
     open_reads,
+    open_snapshot,
     read_day,
 )
 from settlement.core.certificate import flow_content
@@ -27,6 +30,9 @@ def statement(session: Session, arguments: argparse.Namespace) -> None:
     chosen = _chosen(session, day, arguments)
     if arguments.csv:
         _write(arguments.csv, statements_csv(chosen, day.ledger.minor_unit_digits, day.ledger.currency_code))
+        return
+    if arguments.xlsx:
+        _write_workbook(session, arguments, day, chosen)
         return
     if session.as_json:
         content = {
@@ -78,6 +84,17 @@ def _chosen(session: Session, day: DayOfStatements, arguments: argparse.Namespac
     if quiet is None:
         raise Misconfigured(f"--partner {arguments.partner}: the coalition has no such partner")
     return (quiet,)
+
+
+def _write_workbook(
+    session: Session, arguments: argparse.Namespace, day: DayOfStatements, chosen: tuple[Statement, ...]
+) -> None:
+    # Loaded here, because no other command needs it.
+    from settlement.command_line.workbook import write_workbook
+
+    with open_snapshot(session.settings) as connection:
+        entries = partial(all_line_entries, connection, arguments.date)
+        write_workbook(Path(arguments.xlsx), day.ledger, screen.party_names(day), chosen, entries)
 
 
 def _write(target: str, text: str) -> None:

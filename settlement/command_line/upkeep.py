@@ -1,9 +1,10 @@
-"""The commands around settling: migrate, keygen, serve."""
+"""The commands around settling: migrate, keygen, public-key, serve."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import logging
 import sys
 from pathlib import Path
@@ -11,11 +12,11 @@ from pathlib import Path
 from settlement.command_line.session import (
     Misconfigured,
     Session,
-    open_reads,
+    own_key,
 )
-from settlement.rpc.keys import PrivateKey, save_private_key
+from settlement.rpc.keys import PrivateKey, public_key_set, save_private_key
 from settlement.rpc.transport import ServerCertificate
-from settlement.store.engine import migrate
+from settlement.store.engine import migrate, open_engine
 
 
 def migrate_database(session: Session, arguments: argparse.Namespace) -> None:  # noqa: ARG001 - as every command
@@ -33,22 +34,35 @@ def keygen(session: Session, arguments: argparse.Namespace) -> None:
     session.show(content, lambda: text)
 
 
+def public_key(session: Session, arguments: argparse.Namespace) -> None:
+    """Prints, or writes, settlement's public key for those who check its receipts: a JSON Web Key Set."""
+    text = json.dumps(public_key_set(own_key(session.settings)), indent=2) + "\n"
+    if arguments.out is None:
+        sys.stdout.write(text)
+        return
+    Path(arguments.out).write_text(text, encoding="ascii")
+    session.show({"file": arguments.out}, lambda: arguments.out)
+
+
 def serve(session: Session, arguments: argparse.Namespace) -> None:  # noqa: ARG001 - as every command
     """Answers partners and finance until it is told to stop."""
     settings = session.settings
-    chain, key = settings.get("tls_certificate_file"), settings.get("tls_key_file")
-    if bool(chain) != bool(key):
+    chain, tls_key = settings.get("tls_certificate_file"), settings.get("tls_key_file")
+    if bool(chain) != bool(tls_key):
         raise Misconfigured("--tls-certificate and --tls-key go together")
-    certificate = ServerCertificate(Path(chain).read_bytes(), Path(key).read_bytes()) if chain else None
+    certificate = ServerCertificate(Path(chain).read_bytes(), Path(tls_key).read_bytes()) if chain else None
     address = settings.require("listen_address")
     settings.require("audience")
+    key = own_key(settings)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    asyncio.run(_serve(session, address, certificate))
+    asyncio.run(_serve(session, key, address, certificate))
 
 
-async def _serve(session: Session, address: str, certificate: ServerCertificate | None) -> None:
+async def _serve(
+    session: Session, key: PrivateKey, address: str, certificate: ServerCertificate | None
+) -> None:
     # Loaded here, because no other command needs health and reflection.
-    from settlement.server import serve, stop_on_signals
+    from settlement.server import Office, serve, stop_on_signals
 
     def ready(port: int) -> None:
         content = {"listening": address, "port": port}
@@ -56,5 +70,9 @@ async def _serve(session: Session, address: str, certificate: ServerCertificate 
         sys.stdout.flush()
 
     stop = stop_on_signals()
-    with open_reads(session.settings) as reads:
-        await serve(reads, session.settings.require("audience"), address, certificate, stop, ready)
+    engine = open_engine(session.settings.require("database_url"))
+    try:
+        office = Office(engine, session.settings.require("audience"), key)
+        await serve(office, address, certificate, stop, ready)
+    finally:
+        engine.dispose()

@@ -21,3 +21,9 @@ def days(first: date, last: date) -> Iterator[date]:
     """Every day from `first` to `last`, both included; none where `last` is earlier."""
     for offset in range((last - first).days + 1):
         yield first + timedelta(days=offset)
+
+
+def business_day(moment: datetime, cut_off_seconds: int, zone: tzinfo) -> date:
+    """The business day whose window is open at a moment: `window_end` the other way round."""
+    wall_clock = moment.astimezone(zone).replace(tzinfo=None)
+    return (wall_clock - timedelta(seconds=cut_off_seconds)).date()

@@ -15,10 +15,12 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 from settlement.core.checks import Case, Check
+from settlement.core.contracts import Contract
 from settlement.core.netting import Flow
 from settlement.core.points import IssuerPoints
-from settlement.core.rounding import rounding_bounds
-from settlement.core.statement import payable_minor, statement_content, statements
+from settlement.core.reconciled import records_content
+from settlement.core.rounding import StatementLine, rounding_bounds
+from settlement.core.statement import line_content, payable_minor, statement_content, statements
 from settlement.core.window import HubReceipt
 
 FORMAT = "tongdui-certificate-v1"
@@ -59,7 +61,10 @@ def certificate_content(case: Case, checks: Iterable[Check], receipt: HubReceipt
         "previous_certificate_sha256": (
             case.previous.certificate_sha256 if case.previous else NO_CERTIFICATE_BEFORE
         ),
+        "contracts": [contract_content(contract) for contract in case.contracts],
+        "reconciliations": records_content(case.records),
         "flows_sha256": content_sha256([flow_content(flow) for flow in case.sums.flows]),
+        "lines_sha256": content_sha256([party_line_content(line) for line in case.stored.lines]),
         "statements": [
             {
                 "party_id": statement.party_id,
@@ -78,9 +83,24 @@ def certificate_content(case: Case, checks: Iterable[Check], receipt: HubReceipt
     }
 
 
+def party_line_content(line: StatementLine) -> dict[str, object]:
+    """One statement line with its party as plain data; those carried on are what the next window builds on."""
+    return {"party_id": line.party_id} | line_content(line)
+
+
 def flow_content(flow: Flow) -> dict[str, object]:
     """One cell of the bilateral matrix, by component, as plain data."""
     return asdict(flow)
+
+
+def contract_content(contract: Contract) -> dict[str, object]:
+    """One contract in force as plain data. A day it may end on later is left out: it changes nothing today."""
+    return {
+        "partner_id": contract.partner_id,
+        "counterparty_id": contract.counterparty_id,
+        "kind": contract.kind,
+        "valid_from": contract.valid_from.isoformat(),
+    }
 
 
 def issuer_content(issuer: IssuerPoints) -> dict[str, object]:

@@ -7,12 +7,15 @@ sums that agree with these are sums of the rows the hub signed for.
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import groupby
 from typing import Final, NamedTuple
 
+from settlement.core.points import stated_difference
 from settlement.core.window import ClosedWindow, WindowSums
 
 FIRST_HASH: Final = bytes(32)
@@ -27,18 +30,22 @@ _UNHASHED: Final = 2
 _SEQUENCE: Final = slice(6, 14)
 _HASHED_FROM: Final = 22
 
+_KIND: Final = 138
+"""Where an entry's kind begins: 4 bytes length, and a name much shorter than 256 bytes."""
+
 _KEYS: Final[Mapping[str, tuple[slice, slice, slice]]] = {
     # Where a row says who (4-byte numbers and their lengths), how much (8 bytes), and what (texts to the end).
-    "entries": (slice(0, 0), slice(66, 74), slice(138, None)),
+    "entries": (slice(0, 0), slice(66, 74), slice(_KIND, None)),
     "legs": (slice(70, 78), slice(90, 98), slice(98, None)),
     "lines": (slice(62, 78), slice(82, 90), slice(90, None)),
 }
 
 
 class Batch(NamedTuple):
-    """One link of the chain as the hub keeps it. `digest` and `hash` are 32 bytes."""
+    """One link of the chain as the hub keeps it. `digest` and `hash` are 32 bytes; `batch_id` begins entry ids."""
 
     sequence: int
+    batch_id: int
     window_date: date
     entry_count: int
     digest: bytes
@@ -74,7 +81,7 @@ class HashedJournal:
 
 
 def sums_differ(journal: HashedJournal, sums: WindowSums) -> str:
-    """Which of a window's sums are not those of the hashed rows; empty where all are."""
+    """Which of a window's sums are not those of the hashed rows, or do not fit each other; empty where all do."""
     points_moved: defaultdict[tuple[str, ...], tuple[int, int]] = defaultdict(lambda: (0, 0))
     for leg in sums.legs:  # a hashed row says the version of a card, not its prices
         points, count = points_moved[leg.issuer_id, leg.from_account, leg.to_account]
@@ -86,15 +93,18 @@ def sums_differ(journal: HashedJournal, sums: WindowSums) -> str:
         (it.payer_id, it.payer_component, it.payee_id, it.payee_component): (it.exact_micros, it.line_count)
         for it in sums.flows
     }
-    stated: Totals = {(it.kind,): (it.points, it.entry_count) for it in sums.entries}
     for what, hashed, settled in (
         ("money lines", journal.micros_owed, flows),
         ("points legs", journal.points_moved, dict(points_moved)),
-        ("entries", journal.points_stated, stated),
     ):
         if hashed != settled:
             return f"the {what} that were settled are not those that are hashed"
-    return ""
+    if journal.row_counts[0] != sum(entry.entry_count for entry in sums.entries):
+        return "the entries that were settled are not those that are hashed"
+    return stated_difference(
+        {kind: points for (kind,), (points, _) in journal.points_stated.items()},
+        ((source, target, points) for (_, source, target), (points, _) in journal.points_moved.items()),
+    )
 
 
 @dataclass(slots=True)
@@ -126,29 +136,32 @@ class Rehash:
 
     def add(self, table: str, rows: Iterable[bytes]) -> None:
         """Hashes the rows a table has of the batches in hand, ordered by batch and within it as documented."""
-        who, how_much, what = _KEYS[table]
-        totals, row_count = self._totals[table], 0
-        held: list[bytes] = []
-        sequence, prefix = b"", b""
-        for row in rows:
-            if row[_SEQUENCE] != sequence:
-                self._hash(table, sequence, held)
-                sequence, held = row[_SEQUENCE], []
-                prefix = (int.from_bytes(row[:2], "big") - _UNHASHED).to_bytes(2, "big")
-            held += (prefix, row[_HASHED_FROM:])
-            row_count += 1
-            total = totals.setdefault(row[who] + _texts(table, row[what]), [0, 0])
-            total[0] += int.from_bytes(row[how_much], "big", signed=True)
-            total[1] += 1
-        self._hash(table, sequence, held)
-        self._row_counts[table] += row_count
-
-    def _hash(self, table: str, sequence: bytes, held: list[bytes]) -> None:
-        if held:
+        for sequence, batch in groupby(rows, key=lambda row: row[_SEQUENCE]):
+            own = list(batch)
+            column_count = int.from_bytes(own[0][:2], "big") - _UNHASHED
+            prefix = column_count.to_bytes(2, "big")
+            hashed = prefix + prefix.join([row[_HASHED_FROM:] for row in own])
             # A batch that is not in hand can only have come in between; its sums will tell.
-            self._hashes.setdefault(sequence, hashlib.sha256()).update(b"".join(held))
+            self._hashes.setdefault(sequence, hashlib.sha256()).update(hashed)
+            self._row_counts[table] += len(own)
             if table == "entries":
-                self._counts[sequence] = len(held) // 2
+                self._counts[sequence] = len(own)
+            self._add_up(table, own)
+
+    def _add_up(self, table: str, rows: Iterable[bytes]) -> None:
+        who, how_much, what = _KEYS[table]
+        amounts: defaultdict[bytes, list[bytes]] = defaultdict(list)
+        if table == "entries":  # by kind, the first of its texts
+            for row in rows:
+                amounts[row[_KIND : _KIND + 4 + row[_KIND + 3]]].append(row[how_much])
+        else:
+            for row in rows:
+                amounts[row[who] + row[what]].append(row[how_much])
+        totals = self._totals[table]
+        for key, found in amounts.items():  # thousands of numbers at once, not one by one
+            total = totals.setdefault(key, [0, 0])
+            total[0] += sum(struct.unpack(f">{len(found)}q", b"".join(found)))
+            total[1] += len(found)
 
     def end(self, batches: Iterable[Batch]) -> None:
         """Compares the batches in hand, now that all their rows are hashed, and follows the chain over them."""
@@ -162,17 +175,20 @@ class Rehash:
             elif batch.window_date != self.window.window_date:
                 self._blame(batch.sequence, f"is said to be of {batch.window_date}")
             elif self._hashes[key].digest() != batch.digest:
-                self._blame(batch.sequence, "its rows do not hash to its digest")
+                self._blame(batch.sequence, "its rows do not hash to its digest", batch)
             elif self._counts.get(key, 0) != batch.entry_count:
-                self._blame(batch.sequence, "has another number of entries than it says")
+                self._blame(batch.sequence, "has another number of entries than it says", batch)
             elif linked != batch.hash:
                 self._blame(batch.sequence, "its hash does not follow from the batch before")
             else:
                 self.last_hash = linked
                 self._expected += 1
 
-    def _blame(self, sequence: int, fault: str) -> None:
-        self._bad_batch, self._fault = sequence, f"batch {sequence} {fault}"
+    def _blame(self, sequence: int, fault: str, batch: Batch | None = None) -> None:
+        entries = (
+            f" (entries {batch.batch_id}-0 to {batch.batch_id}-{batch.entry_count - 1})" if batch else ""
+        )
+        self._bad_batch, self._fault = sequence, f"batch {sequence}{entries} {fault}"
 
     def finish(self, party_names: Mapping[int, str]) -> HashedJournal:
         """What came out, with the names of the parties that rows number."""
@@ -191,11 +207,6 @@ class Rehash:
             points_moved=_named(self._totals["legs"], 1, party_names),
             micros_owed=_paired(_named(self._totals["lines"], 2, party_names)),
         )
-
-
-def _texts(table: str, tail: bytes) -> bytes:
-    """The texts rows are added up by: of an entry its kind alone."""
-    return tail[: 4 + int.from_bytes(tail[:4], "big")] if table == "entries" else tail
 
 
 def _named(totals: Mapping[bytes, list[int]], number_count: int, party_names: Mapping[int, str]) -> Totals:

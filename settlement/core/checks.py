@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from settlement.core.amounts import micros_per_minor
-from settlement.core.chain import HashedJournal, sums_differ
+from settlement.core.contracts import Contract, bilateral_pairs
+from settlement.core.netting import Pair, bilateral_counterparty, bilateral_line
 from settlement.core.parties import POOL
-from settlement.core.points import IssuerPoints, points_into, points_out_of
-from settlement.core.rounding import ESCROW, rounding_bounds
+from settlement.core.points import IssuerPoints
+from settlement.core.reconciled import NO_RECORDS, Records, record_faults
+from settlement.core.rounding import ESCROW, StatementLine, rounding_bounds
 from settlement.core.window import ClosedWindow, Computed, Ledger, WindowSums, compute
 
 Figure = int | str
@@ -49,10 +51,11 @@ class Case:
         previous: the window before; absent for the first.
         hub_windows_before, certified_before: closed windows the hub shows before this one, and how many of
             them settlement has certified.
-        journal: what hashing the window's rows again gave.
         sums: what the window posted.
         before: what stood before the window.
         stored: the result settlement has kept for this window.
+        contracts: those in force on the day.
+        records: what partners' own records say of it.
     """
 
     ledger: Ledger
@@ -62,10 +65,11 @@ class Case:
     previous: Previous | None
     hub_windows_before: int
     certified_before: int
-    journal: HashedJournal
     sums: WindowSums
     before: Computed
     stored: Computed
+    contracts: tuple[Contract, ...] = ()
+    records: Records = NO_RECORDS
 
 
 def run_checks(case: Case) -> tuple[Check, ...]:
@@ -79,7 +83,7 @@ def failed(checks: Iterable[Check]) -> tuple[Check, ...]:
 
 
 def fault_text(check: Check) -> str:
-    """A check's name, and where it says so what is wrong: `journal_hashed (batch 7 is missing)`."""
+    """A check's name, and where it says so what is wrong: `hub_receipt (bad signature)`."""
     fault = dict(check.figures).get("fault", "none")
     return check.name if fault == "none" else f"{check.name} ({fault})"
 
@@ -112,7 +116,7 @@ def _entry_count(case: Case) -> Check:
     return Check(
         "entry_count",
         posted == case.window.entry_count,
-        "as many entries were read as the hub signed for",
+        "the batches that were read have as many entries as the hub signed for",
         (("entries_read", posted), ("entries_signed", case.window.entry_count)),
     )
 
@@ -136,28 +140,8 @@ def _chain_range(case: Case) -> Check:
     )
 
 
-def _journal_hashed(case: Case) -> Check:
-    journal = case.journal
-    fault = journal.fault or sums_differ(journal, case.sums)
-    entries, legs, lines = journal.row_counts
-    return Check(
-        "journal_hashed",
-        not fault,
-        "every entry, leg and line hashes to the chain that the hub signed, and they are what was settled",
-        (
-            ("batches", journal.batch_count),
-            ("entries", entries),
-            ("legs", legs),
-            ("lines", lines),
-            ("bad_batch", journal.bad_batch or "none"),
-            ("fault", fault or "none"),
-            ("last_hash", journal.last_hash.hex()),
-        ),
-    )
-
-
 def _recomputed(case: Case) -> Check:
-    again = compute(case.before, case.sums, micros_per_minor(case.ledger.minor_unit_digits))
+    again = compute(case.before, case.sums, micros_per_minor(case.ledger.minor_unit_digits), case.contracts)
     return Check(
         "recomputed",
         again == case.stored,
@@ -181,35 +165,6 @@ def _points_conserved(case: Case) -> Check:
     )
 
 
-_STATED: Final = (
-    ("issued", ("earn", "confirm_earn", "exchange_in", "adjust_earn")),
-    ("burned", ("burn", "capture_burn", "confirm_exchange_out", "adjust_burn")),
-    ("refunded", ("refund_burn", "adjust_refund_burn")),
-)
-"""Kinds of entries that state what their legs issue, burn, and take back out of what was burned."""
-
-
-def _points_stated(case: Case) -> Check:
-    points = {entry.kind: entry.points for entry in case.sums.entries}
-    legs = case.sums.legs
-    by_legs = {
-        "issued": points_out_of(legs, "issued"),
-        "burned": points_into(legs, "burned"),
-        "refunded": points_out_of(legs, "burned"),
-    }
-    stated = {name: sum(points.get(kind, 0) for kind in kinds) for name, kinds in _STATED}
-    return Check(
-        "points_stated",
-        stated == by_legs,
-        "the points the window's earns, burns and refunds state are the points its legs issued, burned and refunded",
-        tuple(
-            figure
-            for name in by_legs
-            for figure in ((f"{name}_stated", stated[name]), (f"{name}_by_legs", by_legs[name]))
-        ),
-    )
-
-
 def _nets_zero(case: Case) -> Check:
     lines = case.stored.lines
     sums = (
@@ -221,6 +176,40 @@ def _nets_zero(case: Case) -> Check:
     return Check(
         "nets_zero", not any(total for _, total in sums), "the net positions of all parties sum to 0", sums
     )
+
+
+def _bilateral_opposite(case: Case) -> Check:
+    """The operator bears no rounding of a pair, and nothing of a pair moves without its contract."""
+    lines = {line.pair: line for line in case.stored.lines if bilateral_counterparty(line.component)}
+    allowed = {
+        pair
+        for one, other in bilateral_pairs(case.contracts)
+        for pair in (bilateral_line(one, other), bilateral_line(other, one))
+    }
+    wrong = [
+        line
+        for line in lines.values()
+        if not _is_opposite(line, lines.get(_other_side(line))) or (line.moved and line.pair not in allowed)
+    ]
+    return Check(
+        "bilateral_opposite",
+        not wrong,
+        "what one partner settles with another under a contract, the other settles with it, to the minor unit",
+        (
+            ("bilateral_contracts", len(allowed) // 2),
+            ("lines", len(lines)),
+            ("wrong", " ".join(f"{line.party_id} {line.component}" for line in wrong) or "none"),
+        ),
+    )
+
+
+def _other_side(line: StatementLine) -> Pair:
+    return bilateral_line(bilateral_counterparty(line.component), line.party_id)
+
+
+def _is_opposite(line: StatementLine, other: StatementLine | None) -> bool:
+    figures = ("exact_micros", "amount_minor", "exact_to_date_micros", "amount_to_date_minor")
+    return other is not None and all(getattr(line, name) == -getattr(other, name) for name in figures)
 
 
 def _escrow_proof(case: Case) -> Check:
@@ -254,6 +243,22 @@ def _rounding_in_window(case: Case) -> Check:
     )
 
 
+def _reconciled(case: Case) -> Check:
+    records = case.records
+    faults = record_faults(records)
+    return Check(
+        "reconciled",
+        not faults,
+        "every partner's own record that is there, or expected, differs by explained breaks only, or was waived",
+        (
+            ("files_expected", len(records.expected)),
+            ("files_reconciled", len(records.reconciled)),
+            ("files_waived", len(records.waivers)),
+            ("fault", "; ".join(faults) or "none"),
+        ),
+    )
+
+
 def _names(issuers: Iterable[IssuerPoints]) -> str:
     return " ".join(issuer.issuer_id for issuer in issuers) or "none"
 
@@ -263,12 +268,12 @@ CHECKS: Final[tuple[Callable[[Case], Check], ...]] = (
     _windows_in_order,
     _entry_count,
     _chain_range,
-    _journal_hashed,
     _recomputed,
     _points_conserved,
-    _points_stated,
     _nets_zero,
+    _bilateral_opposite,
     _escrow_proof,
     _rounding_to_date,
     _rounding_in_window,
+    _reconciled,
 )

@@ -9,9 +9,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 Pair = tuple[str, str]
 """(party id, component): one line of one party's statement."""
+
+Partners = frozenset[tuple[str, str]]
+"""Pairs of partners that settle between themselves, each as `ordered_pair` gives it."""
+
+NO_PARTNERS: Final[Partners] = frozenset()
+
+_BILATERAL_PREFIX: Final = "BILATERAL:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +67,36 @@ class Movement:
 NO_MOVEMENT = Movement()
 
 
-def movements(flows: Iterable[Flow]) -> dict[Pair, Movement]:
-    """What each party receives (+) and pays (-) on each component, exactly. The sum over all is 0."""
+def ordered_pair(one: str, other: str) -> tuple[str, str]:
+    """Two partners in the order of their ids, as a contract between them names them."""
+    return (one, other) if one < other else (other, one)
+
+
+def bilateral_line(party_id: str, other_id: str) -> Pair:
+    """The statement line of one partner for everything it settles with another under a contract."""
+    return party_id, f"{_BILATERAL_PREFIX}{other_id}"
+
+
+def bilateral_counterparty(component: str) -> str:
+    """The other partner of a bilateral line; empty for every other component."""
+    return component.removeprefix(_BILATERAL_PREFIX) if component.startswith(_BILATERAL_PREFIX) else ""
+
+
+def flow_lines(flow: Flow, bilateral: Partners = NO_PARTNERS) -> tuple[Pair, Pair]:
+    """The payer's and the payee's statement line of a flow."""
+    if ordered_pair(flow.payer_id, flow.payee_id) in bilateral:
+        return bilateral_line(flow.payer_id, flow.payee_id), bilateral_line(flow.payee_id, flow.payer_id)
+    return (flow.payer_id, flow.payer_component), (flow.payee_id, flow.payee_component)
+
+
+def movements(flows: Iterable[Flow], bilateral: Partners = NO_PARTNERS) -> dict[Pair, Movement]:
+    """What each party receives (+) and pays (-) on each line, exactly. The sum over all is 0.
+
+    What the partners of a `bilateral` pair owe each other is on one line of each, whatever it is for.
+    """
     found: defaultdict[Pair, Movement] = defaultdict(Movement)
     for flow in flows:
-        payer = (flow.payer_id, flow.payer_component)
-        payee = (flow.payee_id, flow.payee_component)
+        payer, payee = flow_lines(flow, bilateral)
         found[payer] = found[payer].plus(-flow.exact_micros, flow.line_count)
         found[payee] = found[payee].plus(flow.exact_micros, flow.line_count)
     return dict(found)

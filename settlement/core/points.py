@@ -7,7 +7,7 @@ of conservation starts from zero (docs/ledger.md, Conservation).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -58,16 +58,13 @@ class LegSum:
 
 @dataclass(frozen=True, slots=True)
 class EntrySum:
-    """All entries of one kind in a window.
+    """All entries of a window, by what its batches say of themselves.
 
     Attributes:
-        points: the points the entries state, added up.
-        first_sequence, last_sequence: the outermost batches of the chain they are in.
+        first_sequence, last_sequence: the outermost batches of the chain that have entries.
     """
 
-    kind: str
     entry_count: int
-    points: int
     first_sequence: int
     last_sequence: int
 
@@ -138,11 +135,28 @@ def _add(total: defaultdict[str, int], leg: LegSum) -> None:
     total["escrow_micros"] += standing * leg.points * leg.prefunded_micros
 
 
-def points_out_of(legs: Iterable[LegSum], account: str) -> int:
-    """Points that the legs moved out of an account."""
-    return sum(leg.points for leg in legs if leg.from_account == account)
+STATED: Final = (
+    ("issued", ("earn", "confirm_earn", "exchange_in", "adjust_earn")),
+    ("burned", ("burn", "capture_burn", "confirm_exchange_out", "adjust_burn")),
+    ("refunded", ("refund_burn", "adjust_refund_burn")),
+)
+"""Kinds of entries that state what their legs issue, burn, and take back out of what was burned."""
 
 
-def points_into(legs: Iterable[LegSum], account: str) -> int:
-    """Points that the legs moved into an account."""
-    return sum(leg.points for leg in legs if leg.to_account == account)
+def stated_difference(stated: Mapping[str, int], moved: Iterable[tuple[str, str, int]]) -> str:
+    """Which points that entries state are not those their legs moved; empty where all are.
+
+    `stated` are the points of a window's entries by kind, `moved` those of its legs: (from account, to account,
+    points).
+    """
+    legs = list(moved)
+    by_legs = {
+        "issued": sum(points for source, _, points in legs if source == "issued"),
+        "burned": sum(points for _, target, points in legs if target == "burned"),
+        "refunded": sum(points for source, _, points in legs if source == "burned"),
+    }
+    for name, kinds in STATED:
+        found = sum(stated.get(kind, 0) for kind in kinds)
+        if found != by_legs[name]:
+            return f"the entries state {found} points {name}, the legs have {by_legs[name]}"
+    return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from settlement.core.contracts import Contract, bilateral_pairs
 from settlement.core.netting import Flow, movements
 from settlement.core.points import EntrySum, IssuerPoints, LegSum, roll_forward
 from settlement.core.rounding import StatementLine, settle_lines
@@ -50,6 +51,20 @@ class ClosedWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class SettledWindow:
+    """A window whose payments are final, as the hub recorded it.
+
+    Attributes:
+        certificate_sha256: hex, of the certificate whose payments they are.
+        settled_time: UTC, on the ledger clock.
+    """
+
+    window_date: date
+    certificate_sha256: str
+    settled_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class HubReceipt:
     """A signed call to the hub and its signed answer, byte for byte: evidence that needs nobody's memory.
 
@@ -91,9 +106,15 @@ NOTHING_YET = Computed((), ())
 """What stands before the first window."""
 
 
-def compute(before: Computed, sums: WindowSums, unit_micros: int) -> Computed:
-    """What stands after a window, from what stood before it and its sums. The same for any order of sums."""
+def compute(
+    before: Computed, sums: WindowSums, unit_micros: int, contracts: tuple[Contract, ...] = ()
+) -> Computed:
+    """What stands after a window, from what stood before it, its sums, and the contracts in force.
+
+    The same for any order of sums and contracts.
+    """
+    moved = movements(sums.flows, bilateral_pairs(contracts))
     return Computed(
-        lines=settle_lines(before.lines, movements(sums.flows), unit_micros),
+        lines=settle_lines(before.lines, moved, unit_micros),
         issuers=roll_forward(before.issuers, sums.legs),
     )

@@ -12,12 +12,22 @@ from typing import Final
 from settlement.rpc.errors import CallError
 from settlement.rpc.keys import verifies
 from settlement.store.reads import DatabaseUnavailable, KnownKey
-from tongdui.signing import SignatureMalformed, SignatureStale, SignedRequest, content_digest, parse_request
+from tongdui.signing import (
+    REQUEST_ENTRY_NAMES,
+    SignatureMalformed,
+    SignatureStale,
+    SignedRequest,
+    content_digest,
+    parse_request,
+)
 
 ROLES_THAT_SEE_ALL: Final = frozenset({"operator", "finance_maker", "finance_checker", "auditor"})
 ROLE_PARTNER: Final = "partner"
 KEY_SECONDS: Final = 1.0
 """For how long keys are believed: the longest a revoked key goes on, and the shortest between two reads."""
+
+
+Entries = tuple[tuple[str, str], ...]
 
 
 class KeyBook:
@@ -54,11 +64,23 @@ class Caller:
     key_id: str
     owner: str
     roles: frozenset[str]
+    public_key: bytes
 
     @property
     def sees_all(self) -> bool:
         """Whether every partner's statements are the caller's to see."""
         return bool(self.roles & ROLES_THAT_SEE_ALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """An admitted call: who asks, and what they signed."""
+
+    caller: Caller
+    path: str
+    body: bytes
+    signed: SignedRequest
+    entries: Entries
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +97,12 @@ class Admission:
     find_key: Callable[[str], KnownKey | None]
     now: Callable[[], float] = time.time
 
-    def admit(self, path: str, metadata: Iterable[tuple[str, str | bytes]], body: bytes) -> Caller:
-        """The caller. Raises CallError: SIGNATURE_STALE, or SIGNATURE_INVALID for all else."""
+    def admit(self, path: str, metadata: Iterable[tuple[str, str | bytes]], body: bytes) -> Incoming:
+        """The call, admitted. Raises CallError: SIGNATURE_STALE, or SIGNATURE_INVALID for all else."""
         now = self.now()
+        entries = tuple(metadata)
         try:
-            signed = parse_request(metadata)
+            signed = parse_request(entries)
             if signed.audience != self.audience:
                 raise CallError("SIGNATURE_INVALID")
             signed.check_times(int(now))
@@ -90,7 +113,19 @@ class Admission:
         key = self.find_key(signed.key_id)
         if key is None or not _may_sign(key, now) or not _is_signed(signed, key, path, body):
             raise CallError("SIGNATURE_INVALID")
-        return Caller(key.key_id, key.owner, key.roles)
+        caller = Caller(key.key_id, key.owner, key.roles, key.public_key)
+        return Incoming(caller, path, body, signed, _signature_entries(entries))
+
+    def still_admits(self, caller: Caller) -> bool:
+        """Whether the key of a call that took its time may still sign."""
+        key = self.find_key(caller.key_id)
+        return key is not None and _may_sign(key, self.now())
+
+
+def _signature_entries(entries: Iterable[tuple[str, str | bytes]]) -> Entries:
+    return tuple(
+        (name, value) for name, value in entries if name in REQUEST_ENTRY_NAMES and isinstance(value, str)
+    )
 
 
 def _may_sign(key: KnownKey, now: float) -> bool:

@@ -1,4 +1,4 @@
-"""Settlement's one call to the hub: a signed CloseWindow, whose signed answer is kept as evidence."""
+"""Settlement's calls to the hub, each signed; the signed answers are kept as evidence."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from google.type.date_pb2 import Date
 
 from settlement.core.window import HubReceipt
 from settlement.rpc.keys import PrivateKey
-from settlement.rpc.receipts import CLOSE_WINDOW_PATH
+from settlement.rpc.receipts import CLOSE_WINDOW_PATH, SETTLE_WINDOW_PATH
 from settlement.rpc.transport import open_channel
-from tongdui.exchange.v1.journal_service_pb2 import CloseWindowRequest
+from tongdui.exchange.v1.journal_service_pb2 import CloseWindowRequest, SettleWindowRequest
 from tongdui.signing import (
     DEFAULT_LIFE_SECONDS,
     RECEIPT_ENTRY_NAMES,
@@ -64,8 +64,6 @@ class HubClient:
         self._key = key
         self._audience = checked_audience(audience)
         self._now = now
-        # No serialiser on either side: both signatures are over exactly these bytes.
-        self._call: grpc.UnaryUnaryMultiCallable[bytes, Any] = channel.unary_unary(CLOSE_WINDOW_PATH)
 
     @classmethod
     def open(
@@ -80,19 +78,33 @@ class HubClient:
         The request id follows from the day, so any repeat, from any process, is the same decision.
         Raises HubRefused, HubUnreachable.
         """
-        message = CloseWindowRequest(
-            request_id=f"close-{window_date}",
-            window_date=Date(year=window_date.year, month=window_date.month, day=window_date.day),
+        message = CloseWindowRequest(request_id=f"close-{window_date}", window_date=_wire_date(window_date))
+        return self.ask(CLOSE_WINDOW_PATH, message.SerializeToString())
+
+    def settle_window(self, window_date: date, certificate_sha256: str) -> HubReceipt:
+        """Tells the hub that a window's payments are final. The receipt is not verified here.
+
+        The request id follows from the day. Raises HubRefused, HubUnreachable.
+        """
+        message = SettleWindowRequest(
+            request_id=f"settle-{window_date}",
+            window_date=_wire_date(window_date),
+            certificate_sha256=bytes.fromhex(certificate_sha256),
         )
-        request = message.SerializeToString()
-        metadata = self._signed(CLOSE_WINDOW_PATH, request)
+        return self.ask(SETTLE_WINDOW_PATH, message.SerializeToString())
+
+    def ask(self, path: str, request: bytes) -> HubReceipt:
+        """Signs and sends one message of one method, and keeps the answer. Raises HubRefused, HubUnreachable."""
+        metadata = self._signed(path, request)
+        # No serialiser on either side: both signatures are over exactly these bytes.
+        method: grpc.UnaryUnaryMultiCallable[bytes, Any] = self._channel.unary_unary(path)
         try:
-            response, call = self._call.with_call(request, metadata=metadata, timeout=TIMEOUT_SECONDS)
+            response, call = method.with_call(request, metadata=metadata, timeout=TIMEOUT_SECONDS)
         except grpc.RpcError as failure:
             raise _failure(cast("grpc.Call", failure)) from None  # a call's error is the call
         trailing = call.trailing_metadata() or ()
         return HubReceipt(
-            path=CLOSE_WINDOW_PATH,
+            path=path,
             request=request,
             request_metadata=metadata,
             response=response,
@@ -118,6 +130,10 @@ class HubClient:
         params = request_params(created, created + DEFAULT_LIFE_SECONDS, self._key.key_id)
         signature = self._key.sign(request_base(path, digest, self._audience, params))
         return request_entries(digest, self._audience, params, signature)
+
+
+def _wire_date(day: date) -> Date:
+    return Date(year=day.year, month=day.month, day=day.day)
 
 
 def _failure(failure: grpc.Call) -> HubRefused | HubUnreachable:

@@ -28,6 +28,7 @@ from tongdui.signing import (
 )
 
 MAX_FILE_BYTES = 65_536
+PUBLIC_KEY_BYTES = 32
 
 
 class KeyFileError(Exception):
@@ -104,6 +105,12 @@ def save_private_key(key: PrivateKey, directory: Path) -> Path:
     return path
 
 
+def public_key_set(key: PrivateKey) -> dict[str, list[dict[str, str]]]:
+    """The public half as a JSON Web Key Set (RFC 7517), the form in which partners pin it."""
+    jwk = {"kty": "OKP", "crv": "Ed25519", "kid": key.key_id, "x": key.public_key_text}
+    return {"keys": [jwk]}
+
+
 class HubKeys:
     """The hub's pinned public keys by key id, retired ones too: what receipts are checked against."""
 
@@ -129,6 +136,45 @@ def load_hub_keys(path: Path) -> HubKeys:
     Raises KeyFileError where the file is neither or holds no key.
     """
     try:
+        return HubKeys(_public_keys(path))
+    except SignatureMalformed as error:
+        raise KeyFileError(f"{path}: {error}") from error
+
+
+def load_public_keys(path: Path) -> dict[str, bytes]:
+    """Public keys by key id, of whatever owner, from a file in the form of the hub's pinned keys.
+
+    Raises KeyFileError, also where an id is not its key's.
+    """
+    found = _public_keys(path)
+    for name, public_key in found.items():
+        check_key_id(name, public_key, str(path))
+    return found
+
+
+def check_key_id(name: str, public_key: bytes, where: str) -> None:
+    """Raises KeyFileError, which begins with `where`, unless `name` is an id of the key."""
+    try:
+        fits = name == key_id(split_key_id(name)[0], public_key)
+    except SignatureMalformed as error:
+        raise KeyFileError(f"{where}: {error}") from error
+    if not fits:
+        raise KeyFileError(f"{where}: {name} is not an id of this key")
+
+
+def public_key_from_text(text: str, where: str) -> bytes:
+    """The 32 bytes of a public key in base64url. Raises KeyFileError, which begins with `where`."""
+    try:
+        public_key = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise KeyFileError(f"{where}: the public key is not base64url") from error
+    if len(public_key) != PUBLIC_KEY_BYTES:
+        raise KeyFileError(f"{where}: a public key has {PUBLIC_KEY_BYTES} bytes")
+    return public_key
+
+
+def _public_keys(path: Path) -> dict[str, bytes]:
+    try:
         text = path.read_bytes()[:MAX_FILE_BYTES]
     except OSError as error:
         raise KeyFileError(f"{path}: {error.strerror}") from error
@@ -140,10 +186,7 @@ def load_hub_keys(path: Path) -> HubKeys:
         found = {name: _octets(fields, name, path) for name in fields}
     if not found:
         raise KeyFileError(f"{path}: holds no key")
-    try:
-        return HubKeys(found)
-    except SignatureMalformed as error:
-        raise KeyFileError(f"{path}: {error}") from error
+    return found
 
 
 def verifies(public_key: bytes, signature: bytes, message: bytes) -> bool:

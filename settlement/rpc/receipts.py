@@ -1,4 +1,4 @@
-"""Checks the hub's signed receipt of a window's closing, from its bytes and pinned public keys alone."""
+"""Checks the hub's signed receipts of a window's closing and settling, from bytes and pinned public keys alone."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ from datetime import UTC, date
 
 from google.protobuf.message import DecodeError
 
-from settlement.core.window import ClosedWindow, HubReceipt, ReceiptInvalid
+from settlement.core.window import ClosedWindow, HubReceipt, ReceiptInvalid, SettledWindow
 from settlement.rpc.keys import HubKeys
-from tongdui.exchange.v1.journal_service_pb2 import CloseWindowRequest, CloseWindowResponse
+from tongdui.exchange.v1.journal_service_pb2 import (
+    CloseWindowRequest,
+    CloseWindowResponse,
+    SettleWindowRequest,
+    SettleWindowResponse,
+)
 from tongdui.signing import SignatureMalformed, content_digest, parse_receipt, parse_request
 
 CLOSE_WINDOW_PATH = "/tongdui.exchange.v1.JournalService/CloseWindow"
+SETTLE_WINDOW_PATH = "/tongdui.exchange.v1.JournalService/SettleWindow"
 HASH_BYTES = 32
 
 
@@ -24,6 +30,32 @@ def verify_close(receipt: HubReceipt, hub_keys: HubKeys, audience: str) -> Close
         raise ReceiptInvalid("receipt: not of CloseWindow")
     _check_signature(receipt, hub_keys, audience)
     return _window(receipt, audience)
+
+
+def verify_settle(receipt: HubReceipt, hub_keys: HubKeys, audience: str) -> SettledWindow:
+    """What the hub called `audience` signed of a settled window. Raises ReceiptInvalid naming the failed check."""
+    if receipt.path != SETTLE_WINDOW_PATH:
+        raise ReceiptInvalid("receipt: not of SettleWindow")
+    _check_signature(receipt, hub_keys, audience)
+    try:
+        asked = SettleWindowRequest.FromString(receipt.request)
+        window = SettleWindowResponse.FromString(receipt.response).window
+        day = date(window.window_date.year, window.window_date.month, window.window_date.day)
+        settled_time = window.settled_time.ToDatetime(tzinfo=UTC)
+    except (DecodeError, ValueError) as error:
+        raise ReceiptInvalid("receipt: the answer is not a settled window") from error
+    if asked.window_date != window.window_date or window.audience != audience:
+        raise ReceiptInvalid("receipt: the answer is for another window than was asked for")
+    if asked.certificate_sha256 != window.certificate_sha256 or not window.HasField("settled_time"):
+        raise ReceiptInvalid("receipt: the hub has this window settled by another certificate")
+    return SettledWindow(day, window.certificate_sha256.hex(), settled_time)
+
+
+def verify_answer(receipt: HubReceipt, path: str, hub_keys: HubKeys, audience: str) -> None:
+    """Whether the hub called `audience` signed this answer of method `path`. Raises ReceiptInvalid."""
+    if receipt.path != path:
+        raise ReceiptInvalid(f"receipt: not of {path.rpartition('/')[2]}")
+    _check_signature(receipt, hub_keys, audience)
 
 
 def _check_signature(receipt: HubReceipt, hub_keys: HubKeys, audience: str) -> None:

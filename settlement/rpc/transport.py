@@ -20,11 +20,20 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.absolute_max_metadata_size", 16 * 1024),
 )
 
+MAX_MESSAGE = 64 * 1024
+"""Bytes of a request, unless it carries a part of a file or evidence."""
+
+MAX_PART_MESSAGE = 1024 * 1024 + MAX_MESSAGE
+"""Bytes of a request that does."""
+
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),  # a second server on the same address is a mistake, not a helper
     ("grpc.compression_enabled_algorithms_bitset", 1),
     ("grpc.max_send_message_length", 4 * 1024 * 1024),
-    ("grpc.max_receive_message_length", 64 * 1024),
+    (
+        "grpc.max_receive_message_length",
+        MAX_PART_MESSAGE,
+    ),  # every method but uploads has a lower limit of its own
     ("grpc.max_metadata_size", 8 * 1024),
     ("grpc.absolute_max_metadata_size", 16 * 1024),
     ("grpc.max_concurrent_streams", 100),

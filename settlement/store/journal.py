@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, cast
 
 import psycopg
@@ -27,10 +27,13 @@ _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER: Final = b"\xff\xff"
 
 
-def read_journal(connection: Connection, window: ClosedWindow, hash_before: bytes) -> HashedJournal:
+def read_journal(
+    connection: Connection, window: ClosedWindow, hash_before: bytes, seen: Callable[[int], None]
+) -> HashedJournal:
     """Hashes every row between a window's watermarks again. `hash_before` is the chain's before the window.
 
-    Memory stays the same however long the window is.
+    `seen` is called with the number of entries of each stretch that is hashed. Memory stays the same however
+    long the window is.
     """
     rehash = Rehash(window, hash_before)
     first = window.first_sequence
@@ -39,6 +42,7 @@ def read_journal(connection: Connection, window: ClosedWindow, hash_before: byte
         for name, table, order in _TABLES:
             rehash.add(name, _rows(connection, table, order, batches[0].sequence, batches[-1].sequence))
         rehash.end(batches)
+        seen(sum(batch.entry_count for batch in batches))
         first = batches[-1].sequence + 1
     return rehash.finish(_party_names(connection))
 
@@ -47,7 +51,14 @@ def _read_batches(connection: Connection, first: int, last: int) -> list[Batch]:
     """The next batches, as many as have about `ENTRIES_IN_HAND` entries; at least one if there is any."""
     columns = views.chained_batches_v1.c
     rows = connection.execute(
-        select(columns.sequence, columns.window_date, columns.entry_count, columns.digest, columns.hash)
+        select(
+            columns.sequence,
+            columns.batch_id,
+            columns.window_date,
+            columns.entry_count,
+            columns.digest,
+            columns.hash,
+        )
         .where(columns.sequence.between(first, last))
         .order_by(columns.sequence)
         .limit(BATCHES_IN_HAND)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, func, select
+from sqlalchemy import Column, ColumnElement, Connection, Row, Select, Table, and_, func, select
 
+from settlement.core.contracts import Contract, in_force
 from settlement.core.netting import Flow
 from settlement.core.parties import party_order
 from settlement.core.points import EntrySum, IssuerPoints, LegSum
@@ -19,10 +20,11 @@ from settlement.store import tables
 
 @dataclass(frozen=True, slots=True)
 class StoredWindow:
-    """A window settlement holds, and how far it has come."""
+    """A window settlement holds, how far it has come, and the number of its present run, from 1."""
 
     window: ClosedWindow
     state: WindowState
+    run_number: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,18 @@ class StoredCertificate:
     document: bytes
     document_sha256: str
     key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A certificate approved by a second person, and with which key."""
+
+    window_date: date
+    run_number: int
+    certified_by: str
+    approved_by: str
+    key_id: str
+    certificate_sha256: str
 
 
 def load_window(connection: Connection, window_date: date) -> StoredWindow | None:
@@ -52,9 +66,18 @@ def load_last_window(connection: Connection) -> StoredWindow | None:
 
 def load_last_certified_date(connection: Connection) -> date | None:
     """The newest certified day."""
+    return _newest(connection, WindowState.CERTIFIED)
+
+
+def load_last_computed_date(connection: Connection) -> date | None:
+    """The newest computed day: contracts of later days may still change."""
+    return _newest(connection, WindowState.COMPUTED)
+
+
+def _newest(connection: Connection, state: WindowState) -> date | None:
     columns = tables.windows.c
-    certified = select(func.max(columns.window_date)).where(columns.state == WindowState.CERTIFIED.value)
-    newest: date | None = connection.execute(certified).scalar_one()
+    statement = select(func.max(columns.window_date)).where(columns.state.in_(state.and_later))
+    newest: date | None = connection.execute(statement).scalar_one()
     return newest
 
 
@@ -62,7 +85,7 @@ def count_certified_before(connection: Connection, window_date: date) -> int:
     """How many windows before a day are certified."""
     columns = tables.windows.c
     statement = select(func.count()).where(
-        columns.window_date < window_date, columns.state == WindowState.CERTIFIED.value
+        columns.window_date < window_date, columns.state.in_(WindowState.CERTIFIED.and_later)
     )
     return connection.execute(statement).scalar_one()
 
@@ -103,10 +126,53 @@ def load_certificate(connection: Connection, window_date: date) -> StoredCertifi
     columns = tables.certificates.c
     row = connection.execute(
         select(columns.document, columns.document_sha256, columns.key_id).where(
-            columns.window_date == window_date
+            of_present_run(tables.certificates, window_date)
         )
     ).one_or_none()
     return StoredCertificate(*row) if row else None
+
+
+def load_contracts(connection: Connection, window_date: date) -> tuple[Contract, ...]:
+    """The contracts in force on a day."""
+    return in_force(load_all_contracts(connection), window_date)
+
+
+def load_all_contracts(connection: Connection) -> tuple[Contract, ...]:
+    """Every contract there ever was, also those that ended, in the order in which they were set."""
+    columns = tables.contracts.c
+    rows = connection.execute(
+        select(
+            columns.partner_id,
+            func.coalesce(columns.counterparty_id, ""),
+            columns.kind,
+            columns.valid_from,
+            columns.valid_until,
+        ).order_by(columns.contract_id)
+    )
+    return tuple(Contract(*row) for row in rows)
+
+
+def load_approval(connection: Connection, window_date: date) -> Approval | None:
+    """Who approved the present run of a window; None where nobody did."""
+    columns = tables.approvals.c
+    row = connection.execute(
+        select(
+            columns.window_date,
+            columns.run_number,
+            columns.certified_by,
+            columns.approved_by,
+            columns.key_id,
+            columns.certificate_sha256,
+        ).where(of_present_run(tables.approvals, window_date))
+    ).one_or_none()
+    return Approval(*row) if row else None
+
+
+def load_certified_by(connection: Connection, window_date: date) -> str:
+    """Who certified the present run of a window; empty where it is not certified."""
+    columns = tables.runs.c
+    statement = select(columns.certified_by).where(of_present_run(tables.runs, window_date))
+    return connection.execute(statement).scalar_one_or_none() or ""
 
 
 def stored_window(row: Row[Any]) -> StoredWindow:
@@ -121,7 +187,20 @@ def stored_window(row: Row[Any]) -> StoredWindow:
             close_time=row.close_time,
         ),
         state=WindowState(row.state),
+        run_number=row.run_number,
     )
+
+
+def of_present_run(table: Table, window_date: date) -> ColumnElement[bool]:
+    """The rows of a table kept by run (`tables.run_columns`) that count for a day: those of its present run."""
+    windows = tables.windows.c
+    present = select(windows.run_number).where(windows.window_date == window_date).scalar_subquery()
+    return and_(table.c.window_date == window_date, table.c.run_number == present)
+
+
+def columns_of_a_run(table: Table) -> list[Column[Any]]:
+    """The columns of a table kept by run, without day and run number."""
+    return [column for column in table.c if column.name not in ("window_date", "run_number")]
 
 
 def _windows() -> Select[Any]:
@@ -134,9 +213,8 @@ def _one_window(connection: Connection, statement: Select[Any]) -> StoredWindow 
 
 
 def _rows(connection: Connection, table: Table, window_date: date) -> list[tuple[Any, ...]]:
-    """The rows of a day without the day itself, in the order of their keys."""
-    columns = [column for column in table.c if column.name != "window_date"]
-    rows = connection.execute(select(*columns).where(table.c.window_date == window_date))
+    """The rows of a day's present run without day and run, in the order of their keys."""
+    rows = connection.execute(select(*columns_of_a_run(table)).where(of_present_run(table, window_date)))
     return sorted(tuple(row) for row in rows)
 
 

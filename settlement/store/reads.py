@@ -11,7 +11,9 @@ from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from settlement.core.contracts import Contract, in_force
 from settlement.core.netting import Flow
+from settlement.core.payments import PaymentState, TrackedPayment
 from settlement.core.rounding import StatementLine
 from settlement.core.run_state import WindowState
 from settlement.core.statement import Statement, party_statement, statements
@@ -19,12 +21,16 @@ from settlement.core.window import ClosedWindow, Ledger
 from settlement.store import feed, tables, views
 from settlement.store.load import (
     StoredCertificate,
+    columns_of_a_run,
+    load_all_contracts,
     load_certificate,
     load_computed,
     load_sums,
     load_window,
+    of_present_run,
     stored_window,
 )
+from settlement.store.payments import PaymentEvent, load_events, load_payments
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,7 @@ class Reads:
                 state=stored.state,
                 statements=statements(window_date, load_computed(connection, window_date).lines),
                 flows=load_sums(connection, window_date).flows,
-                display_names=_display_names(connection),
+                display_names=partner_names(connection),
             )
 
     def statement(self, window_date: date, partner_id: str) -> Statement | None:
@@ -91,7 +97,7 @@ class Reads:
             stored = load_window(connection, window_date)
             if stored is None or not stored.state.reached(WindowState.COMPUTED):
                 return None
-            if partner_id not in _display_names(connection):
+            if partner_id not in partner_names(connection):
                 return None
             return party_statement(window_date, partner_id, _party_lines(connection, window_date, partner_id))
 
@@ -104,13 +110,17 @@ class Reads:
         """At most `limit` days, newest first, from the one before `before` or from the newest."""
         lines = tables.statement_lines.c
         positions = (
-            select(lines.window_date, func.sum(lines.amount_minor).label("net"))
-            .group_by(lines.window_date, lines.party_id)
+            select(lines.window_date, lines.run_number, func.sum(lines.amount_minor).label("net"))
+            .group_by(lines.window_date, lines.run_number, lines.party_id)
             .subquery()
         )
         payable = (
             select(func.coalesce(-func.sum(positions.c.net), 0))
-            .where(positions.c.window_date == tables.windows.c.window_date, positions.c.net < 0)
+            .where(
+                positions.c.window_date == tables.windows.c.window_date,
+                positions.c.run_number == tables.windows.c.run_number,
+                positions.c.net < 0,
+            )
             .scalar_subquery()
         )
         statement = select(tables.windows, payable.label("payable"))
@@ -120,6 +130,28 @@ class Reads:
         with self._snapshot() as connection:
             rows = connection.execute(statement).all()
         return [SettledDay(*_window_and_state(row), int(row.payable)) for row in rows]
+
+    def payments(
+        self, window_date: date | None, state: PaymentState | None
+    ) -> tuple[tuple[TrackedPayment, ...], Ledger]:
+        """The payments of a day, or of all days, and in one state, or in any."""
+        with self._snapshot() as connection:
+            listed = load_payments(connection, window_date=window_date, state=state)
+            return listed, feed.read_ledger(connection)
+
+    def payment(self, payment_id: str) -> tuple[TrackedPayment, list[PaymentEvent], Ledger] | None:
+        """One payment with its history; None where there is none of that id."""
+        with self._snapshot() as connection:
+            found = load_payments(connection, payment_ids=[payment_id])
+            if not found:
+                return None
+            return found[0], load_events(connection, payment_id), feed.read_ledger(connection)
+
+    def contracts(self, window_date: date | None) -> tuple[Contract, ...]:
+        """The contracts in force on a day, or every one there ever was."""
+        with self._snapshot() as connection:
+            every = load_all_contracts(connection)
+            return every if window_date is None else in_force(every, window_date)
 
     def keys(self) -> dict[str, KnownKey]:
         """Every registered key by its id, in whatever state."""
@@ -169,7 +201,8 @@ def _window_and_state(row: object) -> tuple[ClosedWindow, WindowState]:
     return stored.window, stored.state
 
 
-def _display_names(connection: Connection) -> dict[str, str]:
+def partner_names(connection: Connection) -> dict[str, str]:
+    """The display name of every partner of the coalition, by its id."""
     columns = views.partners_v1.c
     rows = connection.execute(select(columns.partner_id, columns.display_name))
     return {row.partner_id: row.display_name for row in rows}
@@ -177,8 +210,9 @@ def _display_names(connection: Connection) -> dict[str, str]:
 
 def _party_lines(connection: Connection, window_date: date, party_id: str) -> list[StatementLine]:
     table = tables.statement_lines
-    columns = [column for column in table.c if column.name != "window_date"]
     rows = connection.execute(
-        select(*columns).where(table.c.window_date == window_date, table.c.party_id == party_id)
+        select(*columns_of_a_run(table)).where(
+            of_present_run(table, window_date), table.c.party_id == party_id
+        )
     )
     return [StatementLine(*row) for row in rows]

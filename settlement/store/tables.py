@@ -10,12 +10,16 @@ from sqlalchemy import (
     Date,
     Dialect,
     ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Integer,
     LargeBinary,
     MetaData,
     Numeric,
     Table,
     Text,
     TypeDecorator,
+    func,
 )
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 
@@ -40,6 +44,22 @@ def _window_date() -> Column[object]:
     return Column("window_date", Date, ForeignKey("settlement.windows.window_date"), primary_key=True)
 
 
+def run_columns() -> tuple[Column[object], Column[int], ForeignKeyConstraint]:
+    """The run that made a row: the first part of the table's key. Its window tells which run counts."""
+    return (
+        Column("window_date", Date, primary_key=True),
+        Column("run_number", Integer, primary_key=True, autoincrement=False),
+        run_reference(),
+    )
+
+
+def run_reference() -> ForeignKeyConstraint:
+    """A reference to the run of a window."""
+    return ForeignKeyConstraint(
+        ["window_date", "run_number"], ["settlement.runs.window_date", "settlement.runs.run_number"]
+    )
+
+
 def _key(name: str) -> Column[str]:
     return Column(name, Text, primary_key=True)
 
@@ -62,6 +82,20 @@ windows: Final = Table(
     Column("last_hash", LargeBinary, nullable=False),
     _count("entry_count"),
     Column("close_time", TIMESTAMP(timezone=True), nullable=False),
+    Column("run_number", Integer, nullable=False, server_default="1"),
+)
+
+runs: Final = Table(
+    "runs",
+    metadata,
+    _window_date(),
+    Column("run_number", Integer, primary_key=True, autoincrement=False),
+    Column("state", Text, nullable=False),
+    Column("certified_by", Text),
+    Column("aborted_by", Text),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("begin_time", TIMESTAMP(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("end_time", TIMESTAMP(timezone=True)),
 )
 
 hub_receipts: Final = Table(
@@ -78,7 +112,7 @@ hub_receipts: Final = Table(
 flows: Final = Table(
     "flows",
     metadata,
-    _window_date(),
+    *run_columns(),
     _key("payer_id"),
     _key("payer_component"),
     _key("payee_id"),
@@ -90,7 +124,7 @@ flows: Final = Table(
 leg_sums: Final = Table(
     "leg_sums",
     metadata,
-    _window_date(),
+    *run_columns(),
     _key("issuer_id"),
     _key("from_account"),
     _key("to_account"),
@@ -103,10 +137,8 @@ leg_sums: Final = Table(
 entry_sums: Final = Table(
     "entry_sums",
     metadata,
-    _window_date(),
-    _key("kind"),
+    *run_columns(),
     _count("entry_count"),
-    _sum("points"),
     _count("first_sequence"),
     _count("last_sequence"),
 )
@@ -114,7 +146,7 @@ entry_sums: Final = Table(
 statement_lines: Final = Table(
     "statement_lines",
     metadata,
-    _window_date(),
+    *run_columns(),
     _key("party_id"),
     _key("component"),
     _count("line_count"),
@@ -127,7 +159,7 @@ statement_lines: Final = Table(
 issuer_points: Final = Table(
     "issuer_points",
     metadata,
-    _window_date(),
+    *run_columns(),
     _key("issuer_id"),
     _sum("issued"),
     _sum("moved_in"),
@@ -145,8 +177,32 @@ issuer_points: Final = Table(
 certificates: Final = Table(
     "certificates",
     metadata,
-    _window_date(),
+    *run_columns(),
     Column("document", LargeBinary, nullable=False),
     Column("document_sha256", Text, nullable=False),
     Column("key_id", Text, nullable=False),
+)
+
+approvals: Final = Table(
+    "approvals",
+    metadata,
+    *run_columns(),
+    Column("certified_by", Text, nullable=False),
+    Column("approved_by", Text, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("certificate_sha256", Text, nullable=False),
+    Column("approve_time", TIMESTAMP(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+)
+
+contracts: Final = Table(
+    "contracts",
+    metadata,
+    Column("contract_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("partner_id", Text, nullable=False),
+    Column("counterparty_id", Text),
+    Column("kind", Text, nullable=False),
+    Column("valid_from", Date, nullable=False),
+    Column("valid_until", Date),
+    Column("set_by", Text, nullable=False),
+    Column("set_time", TIMESTAMP(timezone=True), nullable=False, server_default=func.clock_timestamp()),
 )

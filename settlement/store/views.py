@@ -49,6 +49,7 @@ windows_v1: Final = Table(
     Column("last_hash", LargeBinary),
     Column("entry_count", BigInteger),
     _moment("close_time"),
+    _moment("settled_time"),
 )
 
 posted_entries_v1: Final = Table(
@@ -98,6 +99,29 @@ posted_lines_v1: Final = Table(
     Column("payee_id", Text),
     Column("payee_component", Text),
     Column("micros", BigInteger),
+)
+
+posted_requests_v1: Final = Table(
+    "posted_requests_v1",
+    metadata,
+    Column("partner_id", Text),
+    Column("request_id", Text),
+    Column("kind", Text),
+    Column("reference", Text),
+    Column("part", Integer),
+    Column("window_date", Date),
+    Column("batch_sequence", BigInteger),
+    Column("entry_index", Integer),
+)
+
+deficits_v1: Final = Table(
+    "deficits_v1",
+    metadata,
+    Column("issuer_id", Text),
+    Column("member_id", Text),
+    _moment("raised_time"),
+    Column("funding_micros", BigInteger),
+    Column("outstanding_points", BigInteger),
 )
 
 chained_batches_v1: Final = Table(
@@ -173,4 +197,13 @@ chained_lines_v1: Final = Table(
 
 chained_parties_v1: Final = Table(
     "chained_parties_v1", metadata, Column("party_number", Integer), Column("party_id", Text)
+)
+
+card_prices_v1: Final = Table(
+    "card_prices_v1",
+    metadata,
+    Column("party_number", Integer),
+    Column("rate_version", Integer),
+    Column("funding_micros", BigInteger),
+    Column("prefunded_micros", BigInteger),
 )

@@ -40,6 +40,9 @@ def test_days_run_from_the_first_to_the_last_and_none_backwards() -> None:
 
 
 def test_states_follow_one_another() -> None:
-    closed, computed, certified = WindowState
+    names = ["CLOSED", "COMPUTED", "CERTIFIED", "APPROVED", "EXPORTED", "SETTLED"]
 
-    assert [state.reached(computed) for state in (closed, computed, certified)] == [False, True, True]
+    assert [state.value for state in WindowState] == names
+    for place, state in enumerate(WindowState):
+        assert [other.reached(state) for other in WindowState] == [it >= place for it in range(6)]
+        assert list(state.and_later) == names[place:]

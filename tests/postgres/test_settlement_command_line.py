@@ -27,10 +27,11 @@ from google.type.date_pb2 import Date
 from nacl.signing import VerifyKey
 from rich.console import Console
 
+from merchant_adapter import SettlementKeys
 from settlement.__main__ import main
 from settlement.command_line.screen import certificate_view
 from settlement.core.certificate import split_document
-from settlement.rpc.keys import PrivateKey, save_private_key
+from settlement.rpc.keys import PrivateKey, load_private_key, save_private_key
 from settlement.settings import SETTINGS
 from settlement.store.engine import exclusive_run, open_engine
 from settlement.store.load import load_certificate
@@ -229,7 +230,7 @@ def test_csv_adds_up(office: Office, capsys: pytest.CaptureFixture[str]) -> None
 def test_a_run_writes_each_certified_days_statements(office: Office, printed: Output) -> None:
     folder = office.directory / "statements"
     office.ledger.earn(DAY_3, "a", 5)
-    office.ledger.connection.execute("DELETE FROM exchange.posted_legs_v1 WHERE window_date = '2026-01-03'")
+    office.ledger.connection.execute("DELETE FROM exchange.chained_legs_v1 WHERE window_date = '2026-01-03'")
 
     assert main(["run", "--through", "2026-01-03", "--csv", str(folder), "--json"]) == 1
     printed()
@@ -347,7 +348,7 @@ def test_a_failed_check_is_shown_and_nothing_is_signed(
     office: Office, capsys: pytest.CaptureFixture[str]
 ) -> None:
     office.ledger.connection.execute(
-        "UPDATE exchange.posted_lines_v1 SET micros = micros + 1 WHERE batch_sequence = 1 AND payee_id = 'POOL'"
+        "UPDATE exchange.chained_lines_v1 SET micros = micros + 1 WHERE batch_sequence = 1 AND payee_id = -1"
     )
 
     assert main(["run", "--date", "2026-01-01"]) == 1
@@ -357,7 +358,7 @@ def test_a_failed_check_is_shown_and_nothing_is_signed(
     assert "FALSE" in captured.out
     assert main(["certify", "--date", "2026-01-01", "--json"]) == 1
     checks = {check["name"]: check["holds"] for check in json.loads(capsys.readouterr().out)["checks"]}
-    assert [name for name, holds in checks.items() if not holds] == ["journal_hashed", "escrow_proof"]
+    assert [name for name, holds in checks.items() if not holds] == ["escrow_proof"]
     assert main(["certificate", "--date", "2026-01-01"]) == 3
 
 
@@ -365,24 +366,66 @@ def test_a_payee_changed_after_the_window_closed_is_exit_code_1_and_its_batch_is
     office: Office, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["close", "--date", "2026-01-01"]) == 0
-    for table, payee in (("chained_lines_v1", "payee_id = 3"), ("posted_lines_v1", "payee_id = 'c'")):
-        office.ledger.connection.execute(
-            f"UPDATE exchange.{table} SET {payee} WHERE batch_sequence = 4 AND line_number = 0".encode()
-        )
+    office.ledger.connection.execute(
+        "UPDATE exchange.chained_lines_v1 SET payee_id = 3 WHERE batch_sequence = 4 AND line_number = 0"
+    )
     assert main(["net", "--date", "2026-01-01"]) == 0
     capsys.readouterr()
 
-    assert main(["certify", "--date", "2026-01-01"]) == 1
+    assert main(["audit-journal", "--date", "2026-01-01"]) == 1
 
     captured = capsys.readouterr()
-    assert "journal_hashed (batch 4 its rows do not hash to its digest)" in captured.err
-    assert "bad batch 4" in captured.out
-    assert main(["certificate", "--date", "2026-01-01"]) == 3
+    assert "2026-01-01: batch 4 (entries 104-0 to 104-0) its rows do not hash to its digest" in captured.err
+    assert main(["audit-journal", "--through", "2026-01-01", "--json"]) == 1
+    (audit,) = json.loads(capsys.readouterr().out)["audits"]
+    assert (audit["holds"], audit["bad_batch"]) == (False, 4)
+
+
+def test_every_day_that_is_not_audited_yet_is_audited_once(office: Office, printed: Output) -> None:
+    assert main(["run", "--through", "2026-01-02", "--json"]) == 0
+    printed()
+
+    assert main(["audit-journal", "--through", "2026-01-02", "--json"]) == 0
+    audits = printed()["audits"]
+    assert main(["audit-journal", "--through", "2026-01-02", "--json"]) == 0
+
+    assert [(one["window_date"], one["holds"]) for one in audits] == [
+        ("2026-01-01", True),
+        ("2026-01-02", True),
+    ]
+    assert sum(one["entries"] for one in audits) > 0
+    assert printed()["audits"] == []
+
+
+def test_all_statements_are_one_sum_over_the_journal_to_the_minor_unit(
+    office: Office, printed: Output
+) -> None:
+    assert main(["check"]) == 3
+    assert main(["run", "--through", "2026-01-02", "--json"]) == 0
+    printed()
+
+    assert main(["check", "--json"]) == 0
+
+    content = printed()
+    assert (content["through"], content["windows"], content["net_minor"]) == ("2026-01-02", 2, 0)
+    assert content["money_lines"] > 0
+    assert main(["check", "--through", "2026-01-03"]) == 3
+
+
+def test_a_line_that_is_in_no_statement_is_named_by_its_party_and_component(
+    office: Office, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "--date", "2026-01-01"]) == 0
+    office.ledger.connection.execute("DELETE FROM exchange.posted_lines_v1 WHERE batch_sequence = 1")
+
+    assert main(["check"]) == 1
+
+    assert "OPERATOR ISSUE_FEE: the journal has" in capsys.readouterr().err
 
 
 def test_a_run_stopped_by_a_check_shows_the_days_before_it(office: Office, printed: Output) -> None:
     office.ledger.earn(DAY_3, "a", 5)
-    office.ledger.connection.execute("DELETE FROM exchange.posted_legs_v1 WHERE window_date = '2026-01-03'")
+    office.ledger.connection.execute("DELETE FROM exchange.chained_legs_v1 WHERE window_date = '2026-01-03'")
 
     assert main(["run", "--through", "2026-01-04", "--json"]) == 1
 
@@ -395,7 +438,7 @@ def test_a_journal_changed_after_settlement_is_exit_code_1(
     office: Office, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(["run", "--date", "2026-01-01"])
-    office.ledger.connection.execute("UPDATE exchange.posted_lines_v1 SET micros = micros + 1")
+    office.ledger.connection.execute("UPDATE exchange.chained_lines_v1 SET micros = micros + 1")
 
     assert main(["run", "--date", "2026-01-01"]) == 1
 
@@ -549,6 +592,15 @@ def test_keygen_makes_a_key_that_signs(office: Office, printed: Output) -> None:
     printed()
     assert main(["certify", "--date", "2026-01-01", "--json"]) == 0
     assert printed()["key_id"] == made["key_id"]
+
+
+def test_the_public_key_is_written_in_the_form_that_partners_pin(office: Office, printed: Output) -> None:
+    file = office.directory / "settlement-keys.json"
+
+    assert main(["public-key", "--out", str(file), "--json"]) == 0
+    assert printed() == {"file": str(file)}
+    key = load_private_key(Path(os.environ["TONGDUI_SETTLEMENT_KEY"]))
+    assert key.key_id in SettlementKeys.load(file)
 
 
 def test_help_names_every_setting_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:

@@ -85,6 +85,10 @@ def content(certificate: StoredCertificate) -> dict[str, Any]:
     return parsed
 
 
+def ignored(entry_count: int) -> None:
+    """Nobody looks at the progress."""
+
+
 def change_one_row(ledger: PostedLedger, statement: str) -> None:
     assert ledger.connection.execute(statement.encode()).rowcount == 1
 
@@ -256,12 +260,11 @@ def test_a_window_is_not_certified_before_the_one_before_it(ledger: PostedLedger
 
 
 DAMAGE_BEFORE_NET = {
-    "entry_count": "DELETE FROM exchange.posted_entries_v1 WHERE batch_sequence = 2",
-    "chain_range": "UPDATE exchange.posted_entries_v1 SET batch_sequence = 70 WHERE batch_sequence = 2",
-    "points_stated": "UPDATE exchange.posted_entries_v1 SET points = points + 1 WHERE batch_sequence = 5",
-    "points_conserved": "UPDATE exchange.posted_legs_v1 SET points = 30000 WHERE batch_sequence = 4",
-    "escrow_proof": "UPDATE exchange.posted_lines_v1 SET micros = micros + 1"
-    " WHERE batch_sequence = 1 AND payee_id = 'POOL'",
+    "entry_count": "UPDATE exchange.chained_batches_v1 SET entry_count = 2 WHERE sequence = 2",
+    "chain_range": "UPDATE exchange.chained_batches_v1 SET sequence = 70 WHERE sequence = 2",
+    "points_conserved": "UPDATE exchange.chained_legs_v1 SET points = 30000 WHERE batch_sequence = 4",
+    "escrow_proof": "UPDATE exchange.chained_lines_v1 SET micros = micros + 1"
+    " WHERE batch_sequence = 1 AND payee_id = -1",
     "hub_receipt": "UPDATE exchange.windows_v1 SET entry_count = entry_count + 1",
 }
 ONE_LINE = "WHERE batch_sequence = 4 AND line_number = 0"
@@ -329,11 +332,12 @@ def test_a_row_that_is_not_as_it_was_hashed_is_found_and_its_batch_named(
         run.close(DAY_1, PeerHub(ledger), VERIFY)
         run.net(DAY_1)
         change_one_row(ledger, DAMAGE_TO_THE_JOURNAL[what])
-        with pytest.raises(ChecksFailed, match="journal_hashed \\(batch 4 ") as failure:
-            run.certify(DAY_1, SIGNER, VERIFY)
+        audit = run.audit_journal(DAY_1, ignored)
 
-    (check,) = failed(failure.value.checks)
-    assert dict(check.figures)["bad_batch"] == 4
+    assert audit.fault.startswith("batch 4 ")
+    assert audit.bad_batch == 4
+    kept = ledger.connection.execute("SELECT holds, bad_batch FROM settlement.journal_audits").fetchall()
+    assert kept == [(False, 4)]
 
 
 def test_a_chain_rewritten_to_its_end_is_not_the_one_the_hub_signed(
@@ -356,10 +360,9 @@ def test_a_chain_rewritten_to_its_end_is_not_the_one_the_hub_signed(
 
     with daily_run(engine) as run:
         run.net(DAY_1)
-        with pytest.raises(ChecksFailed, match="another hash than the hub signed") as failure:
-            run.certify(DAY_1, SIGNER, VERIFY)
+        audit = run.audit_journal(DAY_1, ignored)
 
-    assert [check.name for check in failed(failure.value.checks)] == ["journal_hashed"]
+    assert audit.fault == "the chain ends in another hash than the hub signed"
 
 
 @pytest.mark.parametrize("in_hand", [("BATCHES_IN_HAND", 1), ("ENTRIES_IN_HAND", 4)])
@@ -367,15 +370,19 @@ def test_a_window_longer_than_what_is_held_in_hand_hashes_to_the_same(
     ledger: PostedLedger, engine: Engine, monkeypatch: pytest.MonkeyPatch, in_hand: tuple[str, int]
 ) -> None:
     ledger.first_day_of_the_example()
+    stretches: list[int] = []
     with daily_run(engine) as run:
-        (whole,) = settle(run, PeerHub(ledger), DAY_1)
+        settle(run, PeerHub(ledger), DAY_1)
+        whole = run.audit_journal(DAY_1, ignored)
 
         monkeypatch.setattr(journal, *in_hand)
-        again, _ = run.certify(DAY_1, SIGNER, VERIFY)
+        again = run.audit_journal(DAY_1, stretches.append)
 
+    assert whole.holds
     assert again == whole
-    (check,) = [it for it in content(whole)["checks"] if it["name"] == "journal_hashed"]
-    assert (check["figures"]["entries"], check["figures"]["legs"], check["figures"]["lines"]) == (6, 6, 12)
+    assert (again.entry_count, again.leg_count, again.line_count) == (6, 6, 12)
+    assert len(stretches) > 1
+    assert sum(stretches) == 6
 
 
 def test_a_journal_that_changed_after_it_was_settled_is_found(ledger: PostedLedger, engine: Engine) -> None:
@@ -384,7 +391,7 @@ def test_a_journal_that_changed_after_it_was_settled_is_found(ledger: PostedLedg
         settle(run, PeerHub(ledger), DAY_1)
     change_one_row(
         ledger,
-        "UPDATE exchange.posted_lines_v1 SET micros = micros + 1 WHERE batch_sequence = 4 AND payee_id = 'b'",
+        "UPDATE exchange.chained_lines_v1 SET micros = micros + 1 WHERE batch_sequence = 4 AND payee_id = 2",
     )
 
     with daily_run(engine) as run, pytest.raises(ResultDiffers, match="money lines differ"):

@@ -1,96 +1,45 @@
 """The service over a real connection: who sees what, what a bad request is told, and that nothing leaks."""
 
-import asyncio
 import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import grpc
 import pytest
-from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.rpc.error_details_pb2 import BadRequest
 from google.rpc.status_pb2 import Status
 from google.type.date_pb2 import Date
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from sqlalchemy import Engine
 
 from settlement.core.certificate import split_document
-from settlement.daily_run import DailyRun
 from settlement.rpc.keys import PrivateKey
-from settlement.rpc.receipts import verify_close
 from settlement.rpc.service import SERVICE_NAME
-from settlement.server import serve
-from settlement.store import feed
-from settlement.store.engine import exclusive_run, migrate, open_engine
-from settlement.store.reads import Reads
+from settlement.store.engine import migrate, open_engine
 from tests.conftest import Databases
-from tests.settlement_hub import AUDIENCE, DAY_1, DAY_2, DAY_3, HUB_KEYS, PeerHub, PostedLedger, prepare
+from tests.postgres.settlement_served import (
+    AUDITOR,
+    EXPIRED,
+    PARTNER_A,
+    PARTNER_B,
+    REGISTERED,
+    REVOKED,
+    ROLELESS,
+    STRANGER,
+    Service,
+    refusal,
+    register_keys,
+    serving,
+    settle,
+    to_date,
+)
+from tests.settlement_hub import DAY_1, DAY_2, DAY_3, PostedLedger, prepare
 from tongdui.settlement.v1 import settlement_service_pb2 as wire
-from tongdui.signing import content_digest, request_base, request_entries, request_params
-
-PARTNER_A = PrivateKey("a", b"a" * 32)
-PARTNER_B = PrivateKey("b", b"b" * 32)
-AUDITOR = PrivateKey("operator", b"u" * 32)
-REVOKED = PrivateKey("b", b"r" * 32)
-REGISTERED = PrivateKey("b", b"n" * 32)
-EXPIRED = PrivateKey("b", b"e" * 32)
-ROLELESS = PrivateKey("operator", b"o" * 32)
-STRANGER = PrivateKey("b", b"s" * 32)
-Metadata = tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    address: str
-    channel: grpc.Channel
-
-    def signed(self, key: PrivateKey, method: str, body: bytes, **changes: Any) -> Metadata:
-        created = changes.get("created", int(time.time()))
-        params = request_params(created, created + changes.get("life", 120), key.key_id)
-        digest = content_digest(changes.get("signed_body", body))
-        audience = changes.get("audience", AUDIENCE)
-        path = f"/{SERVICE_NAME}/{changes.get('signed_method', method)}"
-        return request_entries(
-            digest, audience, params, key.sign(request_base(path, digest, audience, params))
-        )
-
-    def send(self, method: str, body: bytes, metadata: Metadata) -> bytes:
-        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self.channel.unary_unary(
-            f"/{SERVICE_NAME}/{method}"
-        )
-        return call(body, metadata=metadata, timeout=10)
-
-    def call(self, key: PrivateKey, method: str, request: Message, **changes: Any) -> bytes:
-        body = request.SerializeToString()
-        return self.send(method, body, self.signed(key, method, body, **changes))
-
-
-@contextlib.contextmanager
-def serving(engine: Engine, address: str) -> Iterator[None]:
-    started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-
-    async def run() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        reads = Reads(engine)
-        await serve(reads, AUDIENCE, address, None, stop, lambda _: started.set_result((loop, stop)))
-
-    with ThreadPoolExecutor(max_workers=1) as threads:
-        done = threads.submit(asyncio.run, run())
-        loop, stop = started.result(timeout=10)
-        try:
-            yield
-        finally:
-            loop.call_soon_threadsafe(stop.set)
-            done.result(timeout=20)
 
 
 @pytest.fixture(scope="module")
@@ -108,52 +57,6 @@ def service(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> I
         with serving(engine, address), grpc.insecure_channel(address) as channel:
             yield Service(address, channel)
         engine.dispose()
-
-
-def register_keys(ledger: PostedLedger) -> None:
-    now, day = datetime.now(UTC), timedelta(days=1)
-    for key, roles, state, valid_until in (
-        (PARTNER_A, ["partner"], "active", now + day),
-        (PARTNER_B, ["partner"], "active", now + day),
-        (AUDITOR, ["auditor"], "active", now + day),
-        (REVOKED, ["partner"], "revoked", now + day),
-        (REGISTERED, ["partner"], "registered", now + day),
-        (EXPIRED, ["partner"], "active", now - day),
-        (ROLELESS, [], "active", now + day),
-    ):
-        ledger.connection.execute(
-            "INSERT INTO exchange.keys_v1 VALUES (%s, %s, '', %s, %s, %s, %s, %s)",
-            (key.key_id, key.owner, key.public_key, roles, state, now - 2 * day, valid_until),
-        )
-
-
-def settle(engine: Engine, ledger: PostedLedger) -> None:
-    verify, hub = partial(verify_close, hub_keys=HUB_KEYS, audience=AUDIENCE), PeerHub(ledger)
-    with exclusive_run(engine) as connection:
-        with connection.begin():
-            run = DailyRun(connection, feed.read_ledger(connection))
-        for day in (DAY_1, DAY_2):
-            run.close(day, hub, verify)
-            run.net(day)
-            run.certify(day, AUDITOR, verify)
-        run.close(DAY_3, hub, verify)
-
-
-def to_date(day: date) -> Date:
-    return Date(year=day.year, month=day.month, day=day.day)
-
-
-def refusal(call: Callable[[], object]) -> tuple[grpc.StatusCode, ErrorInfo, Status]:
-    with pytest.raises(grpc.RpcError) as raised:
-        call()
-    failure = cast("grpc.Call", raised.value)
-    trailing = dict(failure.trailing_metadata() or ())
-    status = Status.FromString(cast("bytes", trailing["grpc-status-details-bin"]))
-    infos = [info for detail in status.details if detail.Unpack(info := ErrorInfo())]
-    (info,) = infos
-    assert info.domain == "tongdui"
-    assert status.code == failure.code().value[0]
-    return failure.code(), info, status
 
 
 def statement_of(partner_id: str, day: date = DAY_1) -> wire.GetStatementRequest:

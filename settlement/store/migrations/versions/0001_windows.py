@@ -60,12 +60,10 @@ CREATE TABLE settlement.leg_sums (
 
 CREATE TABLE settlement.entry_sums (
     window_date date NOT NULL CONSTRAINT entry_sums_window_date_fkey REFERENCES settlement.windows,
-    kind text COLLATE "C" NOT NULL,
     entry_count bigint NOT NULL,
-    points numeric(38, 0) NOT NULL,
     first_sequence bigint NOT NULL,
     last_sequence bigint NOT NULL,
-    CONSTRAINT entry_sums_pkey PRIMARY KEY (window_date, kind)
+    CONSTRAINT entry_sums_pkey PRIMARY KEY (window_date)
 );
 
 -- Every line that ever moved has a row in every later window, so a window is computed from the one before
