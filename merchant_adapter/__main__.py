@@ -4,10 +4,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from merchant_adapter.cli import keys, points, verify
+from merchant_adapter.cli import keys, outbox, points, settlement, verify
 from merchant_adapter.cli.report import Report, bad_input, failure, show
 from merchant_adapter.errors import HubError
 from merchant_adapter.json_object import Unreadable
+from merchant_adapter.outbox.errors import OutboxError
 from merchant_adapter.private_files import FileRefused
 from tongdui.signing import SignatureMalformed
 
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         report: Report = arguments.run(arguments)
     except HubError as error:
         report = failure(error)
-    except (FileRefused, Unreadable, SignatureMalformed, OSError) as error:
+    except (FileRefused, OutboxError, Unreadable, SignatureMalformed, OSError) as error:
         report = bad_input(error)
     show(report, arguments.json)
     return report.exit_code
@@ -47,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     shown = argparse.ArgumentParser(add_help=False)
     shown.add_argument("--json", action="store_true", help="one JSON object on standard output")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (keys, points, verify):
+    for module in (keys, points, outbox, settlement, verify):
         module.add(commands, shown)
     return parser
 

@@ -12,7 +12,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from merchant_adapter.errors import HubError, InvalidRequest, OutcomeUnknown, ReceiptInvalid, Refusal, Refused
-from merchant_adapter.keys import FilePath, HubKeys, Key
+from merchant_adapter.keys import FilePath, HubKeys, Key, PinnedKeys
 from merchant_adapter.prepared import Prepared
 from merchant_adapter.reasons import Reason
 from merchant_adapter.receipts import Entries, Receipt
@@ -33,6 +33,7 @@ Trailing = list[tuple[str, str | bytes]]
 Sent = TypeVar("Sent", bound=Message)
 T = TypeVar("T", bound=Message)
 Call = grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
+Answering = grpc.aio.UnaryUnaryCall[bytes, bytes] | grpc.aio.StreamUnaryCall[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +63,12 @@ class SignedChannel:
         self,
         channel: grpc.aio.Channel,
         signer: RequestSigner,
-        hub_keys: HubKeys,
+        keys: PinnedKeys,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
     ) -> None:
         self._channel = channel
         self._signer = signer
-        self._hub_keys = hub_keys
+        self._keys = keys
         self._timeout_seconds = timeout_seconds
         self._calls: dict[str, Call] = {}
         self._in_flight = asyncio.Semaphore(MAX_CALLS_IN_FLIGHT)
@@ -79,19 +80,20 @@ class SignedChannel:
         audience: str,
         *,
         key: Key | FilePath,
-        hub_keys: HubKeys | FilePath,
+        hub_keys: PinnedKeys | FilePath,
         tls: Tls | None = None,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
     ) -> Self:
         """A channel to the hub called `audience` at `address`; it connects when first used.
 
-        `key` and `hub_keys` are values or the paths of their files. `timeout_seconds` is each call's
+        `key` and `hub_keys` are values or the paths of their files; with `SettlementKeys` it is a channel to
+        settlement. `timeout_seconds` is each call's
         deadline unless the call has its own. Without `tls`, TLS with the system's root certificates is used
         for any address that is not on this machine. Raises
         FileRefused, Unreadable, SignatureMalformed or ValueError for what is wrong with these arguments.
         """
         signer = RequestSigner(key if isinstance(key, Key) else Key.load(key), audience)
-        known = hub_keys if isinstance(hub_keys, HubKeys) else HubKeys.load(hub_keys)
+        known = hub_keys if isinstance(hub_keys, PinnedKeys) else HubKeys.load(hub_keys)
         return cls(open_channel(address, tls), signer, known, timeout_seconds)
 
     @property
@@ -163,6 +165,41 @@ class SignedChannel:
         finally:
             call.cancel()
 
+    async def upload(
+        self,
+        prepared: Prepared,
+        messages: AsyncGenerator[bytes, None],
+        *,
+        deadline_seconds: float | None = None,
+    ) -> AnswerBytes:
+        """Signs the first message of an upload, `prepared`, sends it and those that follow, and gives the answer.
+
+        Raises HubError as `send` does, and what `messages` raises; then nothing was taken in.
+        """
+        entries = self._signer.sign(prepared.path, prepared.body)
+        broken: list[BaseException] = []
+
+        async def all_messages() -> AsyncGenerator[bytes, None]:
+            yield prepared.body
+            try:
+                async for message in messages:
+                    yield message
+            except Exception as error:
+                broken.append(error)
+                call.cancel()
+                raise
+
+        method: grpc.aio.StreamUnaryMultiCallable[bytes, bytes] = self._channel.stream_unary(prepared.path)
+        timeout = self._timeout_seconds if deadline_seconds is None else deadline_seconds
+        async with self._in_flight:
+            call = method(all_messages(), metadata=entries, timeout=timeout)
+            try:
+                return await self._answer(prepared, entries, call)
+            except (HubError, asyncio.CancelledError):
+                if broken:
+                    raise broken[0] from None
+                raise
+
     async def close(self) -> None:
         """Closes the connection; calls still under way are cancelled and their outcome is unknown."""
         await self._channel.close()
@@ -176,6 +213,9 @@ class SignedChannel:
     async def _exchange(self, prepared: Prepared, timeout_seconds: float) -> AnswerBytes:
         entries = self._signer.sign(prepared.path, prepared.body)
         call = self._call(prepared.path)(prepared.body, metadata=entries, timeout=timeout_seconds)
+        return await self._answer(prepared, entries, call)
+
+    async def _answer(self, prepared: Prepared, entries: Entries, call: Answering) -> AnswerBytes:
         try:
             body = await call
             trailing: Trailing = list(await call.trailing_metadata())
@@ -230,7 +270,7 @@ class SignedChannel:
             return None
         texts = tuple((name, value) for name, value in found if isinstance(value, str))
         receipt = Receipt(prepared.path, prepared.body, entries, answer, texts)
-        check_receipt(receipt, self._hub_keys)
+        check_receipt(receipt, self._keys)
         return receipt
 
 

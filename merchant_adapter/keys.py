@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from nacl.bindings import crypto_core_ed25519_is_valid_point, crypto_sign, crypto_sign_open
 from nacl.bindings import crypto_sign_seed_keypair as seed_keypair
@@ -20,6 +20,9 @@ from merchant_adapter.json_object import JsonObject, Unreadable, to_base64url
 from merchant_adapter.private_files import make_private_directory, read_private, write_private
 from tongdui.signing import (
     HUB_OWNER,
+    HUB_RECEIPT,
+    SETTLEMENT_RECEIPT,
+    ReceiptForm,
     SignatureMalformed,
     checked_owner,
     key_id,
@@ -96,20 +99,25 @@ class Key:
         return f"Key({self.key_id})"
 
 
-class HubKeys:
-    """The hub's public keys by key id, the retired ones too: they are what receipts are checked against."""
+class PinnedKeys:
+    """Public keys by key id, the retired ones too, and the form of the receipts that they sign."""
 
     __slots__ = ("_public_keys",)
+
+    receipt_form: ClassVar[ReceiptForm]
+    whose: ClassVar[str]
 
     def __init__(self, public_keys: Mapping[str, bytes]) -> None:
         """`public_keys`: raw 32 bytes by key id.
 
-        Raises SignatureMalformed where an id is not its key's or not the hub's, or the key is not a
+        Raises SignatureMalformed where an id is not its key's or not of this signer, or the key is not a
         canonical Ed25519 point of large order.
         """
         for name, public_key in public_keys.items():
-            if name != key_id(HUB_OWNER, public_key):
-                raise SignatureMalformed(f"{name}: not the key id of this hub key")
+            owner, _ = split_key_id(name)
+            is_right_owner = (owner == HUB_OWNER) is (self.receipt_form is HUB_RECEIPT)
+            if not is_right_owner or name != key_id(owner, public_key):
+                raise SignatureMalformed(f"{name}: not the key id of this key of {self.whose}")
             if not crypto_core_ed25519_is_valid_point(public_key):
                 raise SignatureMalformed(f"{name}: not a usable Ed25519 public key")
         self._public_keys = dict(public_keys)
@@ -123,11 +131,12 @@ class HubKeys:
             raise Unreadable(f"{path}: {error.strerror}") from error
 
     @classmethod
-    def from_json(cls, text: bytes | str, source: str = "hub keys") -> Self:
+    def from_json(cls, text: bytes | str, source: str = "") -> Self:
         """Reads `{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": ..., "x": ...}, ...]}`.
 
         Raises Unreadable naming `source`, also for a set without any key.
         """
+        source = source or f"{cls.whose.removeprefix('the ')} keys"
         jwks = JsonObject.parse(text, source).objects("keys")
         if not jwks:
             raise Unreadable(f"{source}: keys: expected at least one key")
@@ -150,6 +159,24 @@ class HubKeys:
         """Whether key `name` is known and made this 64-byte signature over `message`."""
         public_key = self._public_keys.get(name)
         return public_key is not None and verifies(public_key, signature, message)
+
+
+class HubKeys(PinnedKeys):
+    """The hub's public keys: what its receipts are checked against."""
+
+    __slots__ = ()
+
+    receipt_form = HUB_RECEIPT
+    whose = "the hub"
+
+
+class SettlementKeys(PinnedKeys):
+    """Settlement's public keys: what its receipts are checked against. Never a key of the hub."""
+
+    __slots__ = ()
+
+    receipt_form = SETTLEMENT_RECEIPT
+    whose = "settlement"
 
 
 def verifies(public_key: bytes, signature: bytes, message: bytes) -> bool:

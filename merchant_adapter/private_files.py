@@ -26,6 +26,17 @@ def read_private(path: Path) -> bytes:
         return file.read(MAX_FILE_BYTES)
 
 
+def check_private(path: Path) -> None:
+    """Raises FileRefused unless `path` is a regular file that nobody but its user (and root) can open."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise FileRefused(f"{path}: {error.strerror}") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise FileRefused(f"{path}: not a regular file")
+    _refuse_open_to_others(path, found, "600")
+
+
 def make_private_directory(folder: Path) -> None:
     """Makes `folder` with mode 0700, or checks the one that is there."""
     try:

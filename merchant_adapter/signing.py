@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from merchant_adapter.errors import ReceiptInvalid
-from merchant_adapter.keys import HubKeys, Key
+from merchant_adapter.keys import Key, PinnedKeys
 from merchant_adapter.receipts import Entries, Receipt
 from tongdui.signing import (
     DEFAULT_LIFE_SECONDS,
@@ -42,21 +42,21 @@ class RequestSigner:
         return request_entries(digest, self.audience, params, signature)
 
 
-def check_receipt(receipt: Receipt, hub_keys: HubKeys) -> SignedReceipt:
-    """Checks the hub's signature over an answer to a request that the caller itself has just signed.
+def check_receipt(receipt: Receipt, keys: PinnedKeys) -> SignedReceipt:
+    """Checks the hub's, or settlement's, signature over an answer to a request that the caller has just signed.
 
     The request's own entries are taken as they stand; `verify_receipt` doubts them too.
     Raises ReceiptInvalid saying which check failed.
     """
     sent = dict(receipt.request_entries)
     params = sent["signature-input"].removeprefix("td=")
-    return _checked(receipt, sent["content-digest"], params, hub_keys)
+    return _checked(receipt, sent["content-digest"], params, keys)
 
 
-def verify_receipt(receipt: Receipt, hub_keys: HubKeys) -> SignedReceipt:
-    """Checks stored evidence offline: that the hub gave this answer to this signed request.
+def verify_receipt(receipt: Receipt, keys: PinnedKeys) -> SignedReceipt:
+    """Checks stored evidence offline: that the hub, or with its keys settlement, gave this answer to this request.
 
-    Returns what the hub signed (its time and key). Raises ReceiptInvalid saying which check failed. It does
+    Returns what was signed (time and key). Raises ReceiptInvalid saying which check failed. It does
     not judge the partner's signature over the request: for that the partner's key is needed, not the hub's.
     """
     try:
@@ -65,19 +65,19 @@ def verify_receipt(receipt: Receipt, hub_keys: HubKeys) -> SignedReceipt:
         raise ReceiptInvalid.because(f"request entries: {error}") from error
     if content_digest(receipt.request) != request.digest_text:
         raise ReceiptInvalid.because("request: the bytes are not those that were signed")
-    return _checked(receipt, request.digest_text, request.params_text, hub_keys)
+    return _checked(receipt, request.digest_text, request.params_text, keys)
 
 
-def _checked(receipt: Receipt, digest: str, params: str, hub_keys: HubKeys) -> SignedReceipt:
+def _checked(receipt: Receipt, digest: str, params: str, keys: PinnedKeys) -> SignedReceipt:
     try:
-        signed = parse_receipt(receipt.answer_entries)
+        signed = parse_receipt(receipt.answer_entries, keys.receipt_form)
         base = signed.base(receipt.path, digest, params)
     except SignatureMalformed as error:
         raise ReceiptInvalid.because(f"receipt: {error}") from error
     if content_digest(receipt.answer) != signed.digest_text:
         raise ReceiptInvalid.because("receipt: the answer's bytes are not those that were signed")
-    if signed.key_id not in hub_keys:
-        raise ReceiptInvalid.because(f"receipt: {signed.key_id} is not a known key of the hub")
-    if not hub_keys.verifies(signed.key_id, signed.signature, base):
+    if signed.key_id not in keys:
+        raise ReceiptInvalid.because(f"receipt: {signed.key_id} is not a known key of {keys.whose}")
+    if not keys.verifies(signed.key_id, signed.signature, base):
         raise ReceiptInvalid.because("receipt: the signature does not verify")
     return signed

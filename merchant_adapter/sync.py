@@ -1,7 +1,5 @@
 """The same client for code without an event loop: the asynchronous one, run on a thread of its own."""
 
-import asyncio
-import threading
 from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any, Self, TypeVar
 
@@ -31,6 +29,7 @@ from merchant_adapter.commands import (
 )
 from merchant_adapter.errors import Refusal
 from merchant_adapter.keys import FilePath, HubKeys, Key
+from merchant_adapter.loop_thread import LoopThread
 from merchant_adapter.points_sync import SyncPointsCalls
 from merchant_adapter.prepared import Prepared
 from merchant_adapter.results import Results
@@ -48,8 +47,7 @@ class SyncHub(SyncPointsCalls):
     outcome is unknown.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, thread: threading.Thread, hub: Hub) -> None:
-        self._loop = loop
+    def __init__(self, thread: LoopThread, hub: Hub) -> None:
         self._thread = thread
         self._hub = hub
 
@@ -71,16 +69,12 @@ class SyncHub(SyncPointsCalls):
                 address, audience, key=key, hub_keys=hub_keys, tls=tls, timeout_seconds=timeout_seconds
             )
 
-        loop = asyncio.new_event_loop()
-        # A daemon, so that a program that forgets to close does not hang at its end.
-        thread = threading.Thread(target=loop.run_forever, name="tongdui-hub", daemon=True)
-        thread.start()
+        thread = LoopThread("tongdui-hub")
         try:
-            hub = asyncio.run_coroutine_threadsafe(open_hub(), loop).result()
+            return cls(thread, thread.run(open_hub()))
         except BaseException:
-            _stop(loop, thread)
+            thread.stop()
             raise
-        return cls(loop, thread, hub)
 
     def enroll(self, member: EnrollMember, *, deadline_seconds: float | None = None) -> Enrolled:
         """Creates a member under the caller's customer id, or names the one it is linked to already."""
@@ -155,7 +149,7 @@ class SyncHub(SyncPointsCalls):
             while True:
                 yield self._run(following())
         finally:
-            if self._thread.is_alive():
+            if self._thread.is_running:
                 self._run(pages.aclose())
 
     def ledger(self, *, deadline_seconds: float | None = None) -> Ledger:
@@ -179,9 +173,9 @@ class SyncHub(SyncPointsCalls):
 
     def close(self) -> None:
         """Closes the connection; the outcome of calls still under way is unknown. May be called again."""
-        if self._thread.is_alive():
+        if self._thread.is_running:
             self._run(self._hub.close())
-            _stop(self._loop, self._thread)
+            self._thread.stop()
 
     def __enter__(self) -> Self:
         return self
@@ -190,18 +184,4 @@ class SyncHub(SyncPointsCalls):
         self.close()
 
     def _run(self, coroutine: Coroutine[Any, Any, R]) -> R:
-        if not self._thread.is_alive():
-            coroutine.close()
-            raise RuntimeError("this SyncHub is closed")
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-
-def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+        return self._thread.run(coroutine, "this SyncHub is closed")

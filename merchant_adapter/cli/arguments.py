@@ -4,7 +4,9 @@ import argparse
 from pathlib import Path
 
 from merchant_adapter.channel import DEFAULT_TIMEOUT_SECONDS
+from merchant_adapter.client import Hub
 from merchant_adapter.json_object import Unreadable
+from merchant_adapter.settlement_sync import SyncSettlement
 from merchant_adapter.sync import SyncHub
 from merchant_adapter.transport import Tls
 
@@ -27,6 +29,10 @@ def add_address(parser: argparse.ArgumentParser, *, required: bool) -> None:
     group.add_argument(
         "--hub-keys", required=required, metavar="FILE", help="the hub's public keys, a JSON Web Key Set"
     )
+    _add_transport(group)
+
+
+def _add_transport(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--ca", metavar="FILE", help="root certificates (PEM) instead of the system's")
     group.add_argument("--client-cert", metavar="FILE", help="client certificate chain (PEM), mutual TLS")
     group.add_argument("--client-key", metavar="FILE", help="its private key (PEM)")
@@ -39,9 +45,50 @@ def add_address(parser: argparse.ArgumentParser, *, required: bool) -> None:
     )
 
 
+def add_settlement() -> argparse.ArgumentParser:
+    """A parent parser with everything needed to call settlement."""
+    parent = argparse.ArgumentParser(add_help=False)
+    parent.add_argument("--key", required=True, metavar="FILE", help="the key that signs")
+    group = parent.add_argument_group("settlement")
+    group.add_argument("--settlement", required=True, metavar="ADDRESS", help="host:port or unix:PATH")
+    group.add_argument("--audience", required=True, help="the hub's name, agreed at onboarding")
+    group.add_argument(
+        "--settlement-keys",
+        required=True,
+        metavar="FILE",
+        help="settlement's public keys, a JSON Web Key Set",
+    )
+    _add_transport(group)
+    return parent
+
+
+def connect_settlement(arguments: argparse.Namespace) -> SyncSettlement:
+    """The settlement the arguments name, seen by the owner of the key."""
+    return SyncSettlement.connect(
+        arguments.settlement,
+        arguments.audience,
+        key=arguments.key,
+        settlement_keys=arguments.settlement_keys,
+        tls=_tls(arguments),
+        timeout_seconds=arguments.timeout,
+    )
+
+
 def connect(arguments: argparse.Namespace, key: str) -> SyncHub:
     """The hub the arguments name, seen by the owner of `key`."""
     return SyncHub.connect(
+        arguments.hub,
+        arguments.audience,
+        key=key,
+        hub_keys=arguments.hub_keys,
+        tls=_tls(arguments),
+        timeout_seconds=arguments.timeout,
+    )
+
+
+def open_hub(arguments: argparse.Namespace, key: str) -> Hub:
+    """The same hub for asyncio; call it where an event loop runs."""
+    return Hub.connect(
         arguments.hub,
         arguments.audience,
         key=key,

@@ -13,7 +13,7 @@ from merchant_adapter.cli.arguments import Subparsers
 from merchant_adapter.cli.report import ExitCode, Report, plain
 from merchant_adapter.errors import ReceiptInvalid
 from merchant_adapter.json_object import Unreadable
-from merchant_adapter.keys import HubKeys
+from merchant_adapter.keys import HubKeys, PinnedKeys, SettlementKeys
 from merchant_adapter.receipts import Receipt
 from merchant_adapter.signing import verify_receipt
 from merchant_adapter.statuses import read_status_bytes
@@ -25,27 +25,37 @@ from tongdui.exchange.v1 import (  # noqa: F401 - imported so that the pool know
     points_service_pb2,
     rate_cards_service_pb2,
 )
+from tongdui.settlement.v1 import (  # noqa: F401 - the same
+    reconciliation_service_pb2,
+    settlement_service_pb2,
+)
 
 
 def add(subparsers: "Subparsers[argparse.ArgumentParser]", shown: argparse.ArgumentParser) -> None:
     """Adds the command."""
     verify = subparsers.add_parser("verify", parents=[shown], help="check a stored receipt, offline")
     verify.add_argument("file", metavar="RECEIPT.json")
-    verify.add_argument(
-        "--hub-keys", required=True, metavar="FILE", help="the hub's public keys, a JSON Web Key Set"
+    keys = verify.add_mutually_exclusive_group(required=True)
+    keys.add_argument("--hub-keys", metavar="FILE", help="the hub's public keys, a JSON Web Key Set")
+    keys.add_argument(
+        "--settlement-keys", metavar="FILE", help="settlement's public keys, for a receipt of settlement's"
     )
     verify.set_defaults(run=run_verify)
 
 
 def run_verify(arguments: argparse.Namespace) -> Report:
-    """Says what the hub answered to what, or which check failed."""
+    """Says what was answered to what, or which check failed."""
     try:
         receipt = Receipt.from_json(Path(arguments.file).read_bytes())
     except OSError as error:
         raise Unreadable(f"{arguments.file}: {error.strerror}") from error
-    hub_keys = HubKeys.load(arguments.hub_keys)
+    keys: PinnedKeys
+    if arguments.settlement_keys:
+        keys = SettlementKeys.load(arguments.settlement_keys)
+    else:
+        keys = HubKeys.load(arguments.hub_keys)
     try:
-        signed = verify_receipt(receipt, hub_keys)
+        signed = verify_receipt(receipt, keys)
     except ReceiptInvalid as error:
         return Report({"verified": False, "message": error.refusal.message}, ExitCode.NOT_TRUSTED)
     refusal = read_status_bytes(receipt.answer)
@@ -54,7 +64,7 @@ def run_verify(arguments: argparse.Namespace) -> Report:
         "verified": True,
         "path": receipt.path,
         "signed_time": datetime.fromtimestamp(signed.created, UTC).isoformat(),
-        "hub_key_id": signed.key_id,
+        "hub_key_id" if isinstance(keys, HubKeys) else "settlement_key_id": signed.key_id,
         "request": _readable(receipt.request, kinds[0]),
     }
     if refusal is not None:

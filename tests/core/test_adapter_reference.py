@@ -2,13 +2,14 @@
 
 import dataclasses
 import re
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import merchant_adapter
-from merchant_adapter import Hub, PointsAnswer, PointsCommand, SyncHub
+from merchant_adapter import Hub, PointsAnswer, PointsCommand, Settlement, SyncHub, SyncSettlement
 from merchant_adapter.points import POINTS_METHODS, PointsMethod
 
 REFERENCE = (Path(__file__).parents[2] / "docs/sdk.md").read_text(encoding="utf-8")
@@ -36,6 +37,16 @@ def test_both_clients_have_the_same_methods_and_the_reference_has_them_all() -> 
 
     assert of_hub == of_sync_hub
     assert of_hub - words(REFERENCE) - {"close"} == set()
+
+
+def test_both_clients_of_settlement_have_the_same_methods_and_arguments_and_each_is_a_row() -> None:
+    of_client = {name: it for name, it in vars(Settlement).items() if not name.startswith("_")}
+    of_sync_client = {name: it for name, it in vars(SyncSettlement).items() if not name.startswith("_")}
+
+    assert of_client.keys() == of_sync_client.keys()
+    for name in of_client.keys() - {"connect", "close"}:
+        assert name in ROWS
+        assert signature(of_client[name]) == signature(of_sync_client[name]), name
 
 
 @pytest.mark.parametrize("method", POINTS_METHODS, ids=[one.name for one in POINTS_METHODS])

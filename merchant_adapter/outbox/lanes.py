@@ -1,0 +1,111 @@
+"""Which commands may be sent now: of each member the oldest that is not final, members side by side. Pure."""
+
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+MOST_MEMBERS = 20_000
+"""Members whose next command is held in memory; the rest wait in the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A stored command that has no final answer.
+
+    Attributes:
+        number: its place in the order of acceptance.
+        request_id, member_id: whose decision it is, and whose order it keeps.
+        kind: its field in `Command`.
+        message: the exact bytes of its request message.
+        attempts: tries so far.
+        due: when it may be tried, in Unix seconds; 0 for at once.
+        untrusted_since: since when its key has been refused, in Unix seconds; None where it was not.
+        is_behind: whether it must not be sent, because one that it must not overtake is a dead letter.
+    """
+
+    number: int
+    request_id: str
+    member_id: str
+    kind: str
+    message: bytes = field(repr=False)
+    attempts: int = 0
+    due: float = 0.0
+    untrusted_since: float | None = None
+    is_behind: bool = False
+
+
+class Lanes:
+    """The next command of each member, from when it is read until it is final.
+
+    The store is read in the order of acceptance, each command once; of a member that has a command here already, a
+    later one is passed over. `advance` puts the member's next one in its place, as the store names it.
+    """
+
+    def __init__(self, most_members: int = MOST_MEMBERS) -> None:
+        self.cursor = 0
+        """The number up to which the store was read."""
+        self._most_members = most_members
+        self._members: set[str] = set()
+        self._ready: list[tuple[int, Waiting]] = []
+        self._later: list[tuple[float, int, Waiting]] = []
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no member has a command here, on its way or waiting."""
+        return not self._members
+
+    @property
+    def ready_count(self) -> int:
+        """Commands that are due, as far as `take` has looked at the time."""
+        return len(self._ready)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more should be read before some of it is final."""
+        return len(self._members) >= self._most_members
+
+    @property
+    def next_due(self) -> float | None:
+        """When the first of those put off may be tried again, in Unix seconds."""
+        return self._later[0][0] if self._later else None
+
+    def read(self, commands: Iterable[Waiting]) -> None:
+        """Takes what the store holds after `cursor`, in order."""
+        for command in commands:
+            self.cursor = command.number
+            if command.member_id not in self._members:
+                self._add(command)
+
+    def advance(self, member_ids: Iterable[str], heads: Iterable[Waiting]) -> None:
+        """The commands of these members are final: `heads` are their next ones, where they have any."""
+        self._members.difference_update(member_ids)
+        for command in heads:
+            self._add(command)
+
+    def put_off(self, command: Waiting) -> None:
+        """The command is not final: it is tried again when it is due."""
+        heapq.heappush(self._later, (command.due, command.number, command))
+
+    def take(self, now: float, most_commands: int, most_bytes: int) -> Sequence[Waiting]:
+        """The oldest commands that are due, at most so many, and at least one whatever its size.
+
+        They are of different members, and stay on their way until `advance` or `put_off`.
+        """
+        while self._later and self._later[0][0] <= now:
+            _, number, command = heapq.heappop(self._later)
+            heapq.heappush(self._ready, (number, command))
+        taken: list[Waiting] = []
+        size = 0
+        while self._ready and len(taken) < most_commands:
+            size += len(self._ready[0][1].message)
+            if taken and size > most_bytes:
+                break
+            taken.append(heapq.heappop(self._ready)[1])
+        return taken
+
+    def _add(self, command: Waiting) -> None:
+        self._members.add(command.member_id)
+        if command.due:
+            self.put_off(command)
+        else:
+            heapq.heappush(self._ready, (command.number, command))

@@ -1,0 +1,438 @@
+"""The dispatcher against a hub that a test tells how to misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import tempfile
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import RetryInfo
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from merchant_adapter import (
+    ConfirmEarnCommand,
+    EarnCommand,
+    Hub,
+    PointsCommand,
+    prepare_batch,
+    verify_receipt,
+)
+from merchant_adapter.outbox import (
+    Dispatcher,
+    Limits,
+    Outbox,
+    OutboxFull,
+    OutboxInUse,
+    Progress,
+    RetryPolicy,
+    State,
+)
+from merchant_adapter.outbox.policy import BEHIND_DEAD_LETTER
+from tests.wire.adapter_fake_hub import (
+    AUDIENCE,
+    CAFE_KEY,
+    HUB_KEYS,
+    Call,
+    FakeHub,
+    Reply,
+    accepted,
+    add_detail,
+    fake_hub,
+    refused,
+    status,
+)
+from tongdui.exchange.v1.commands_pb2 import Command, CommandResult, EarnResponse
+from tongdui.exchange.v1.points_service_pb2 import PostBatchRequest, PostBatchResponse
+
+CODE = grpc.StatusCode
+WHEN = datetime(2026, 1, 1, 12, tzinfo=UTC)
+QUICK = RetryPolicy(first_pause_seconds=0.002, longest_pause_seconds=0.02)
+UNAVAILABLE = refused(CODE.UNAVAILABLE, "HUB_UNAVAILABLE")
+
+
+def sale(member: str = "m-1", **changes: Any) -> EarnCommand:
+    values: dict[str, Any] = {"points": 5, "event_time": WHEN, "store_id": "s", "terminal_id": "t"}
+    return EarnCommand(**({"member_id": member, "reference": "r"} | values | changes))
+
+
+def acceptance(request_id: str) -> CommandResult:
+    return CommandResult(earn=EarnResponse(entry_id=f"e-{request_id}", points=5))
+
+
+def refusal(code: grpc.StatusCode, reason: str) -> CommandResult:
+    return CommandResult(error=status(code, reason))
+
+
+def request_of(command: Command) -> Any:
+    return getattr(command, command.WhichOneof("command") or "")
+
+
+@dataclass(slots=True)
+class Ledger:
+    """A hub's journal without rules: the first decision of a request id stays, whatever is asked again."""
+
+    decide: Callable[[Command], CommandResult] = lambda command: acceptance(request_of(command).request_id)
+    decided: dict[str, CommandResult] = field(default_factory=dict)
+    order: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    batch_sizes: list[int] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def post(self, call: Call) -> Reply:
+        request = PostBatchRequest.FromString(call.body)
+        with self.lock:
+            self.batch_sizes.append(len(request.commands))
+            return accepted(PostBatchResponse(results=[self.result(one) for one in request.commands]))
+
+    def result(self, command: Command) -> CommandResult:
+        own = request_of(command)
+        if own.request_id not in self.decided:
+            found = self.decide(command)
+            if found.WhichOneof("result") == "error" and found.error.code in (3, 8, 14):
+                return found  # not recorded
+            self.decided[own.request_id] = found
+            self.order[own.member_id].append(own.request_id)
+        return self.decided[own.request_id]
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    with Outbox.open(tmp_path / "outbox.db") as opened:
+        yield opened
+
+
+@contextmanager
+def hub_of(ledger: Ledger) -> Iterator[FakeHub]:
+    with fake_hub(ledger.post) as hub:
+        yield hub
+
+
+async def open_hub(address: str, timeout_seconds: float = 5.0) -> Hub:
+    return Hub.connect(address, AUDIENCE, key=CAFE_KEY, hub_keys=HUB_KEYS, timeout_seconds=timeout_seconds)
+
+
+def drain(
+    outbox: Outbox,
+    address: str,
+    *,
+    wait: bool = True,
+    policy: RetryPolicy = QUICK,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Progress:
+    async def run() -> Progress:
+        async with await open_hub(address) as hub, asyncio.timeout(30):
+            return await Dispatcher(outbox, hub, policy=policy, on_progress=on_progress).drain(wait=wait)
+
+    return asyncio.run(run())
+
+
+def accept(outbox: Outbox, *commands: PointsCommand[Any]) -> None:
+    outbox.accept_all(commands)
+
+
+def test_a_sale_is_sent_as_its_stored_bytes_and_archived_with_a_receipt_that_verifies_offline(
+    outbox: Outbox,
+) -> None:
+    commands = [sale("m-1"), sale("m-2")]
+    accept(outbox, *commands)
+
+    with hub_of(Ledger()) as hub:
+        progress = drain(outbox, hub.address)
+
+    (call,) = hub.calls
+    found = outbox.find(commands[1].request_id)
+    assert call.body == prepare_batch(commands).body
+    assert (progress.accepted, progress.waiting) == (2, 0)
+    assert found is not None
+    assert found.receipt is not None
+    assert (found.state, found.entry_id) == (State.ACCEPTED, f"e-{commands[1].request_id}")
+    verify_receipt(found.receipt, HUB_KEYS)
+    answer = PostBatchResponse.FromString(found.receipt.answer)
+    assert found.batch_index == 1
+    assert answer.results[1].earn.entry_id == found.entry_id
+
+
+def test_a_backlog_goes_in_batches_of_a_thousand_with_one_command_of_each_member(outbox: Outbox) -> None:
+    ledger = Ledger()
+    accept(outbox, *[sale(f"m-{number % 1500}") for number in range(3_000)])
+
+    with hub_of(ledger) as hub:
+        drain(outbox, hub.address)
+
+    assert max(ledger.batch_sizes) == 1_000
+    assert sum(ledger.batch_sizes) == 3_000
+    for call in hub.calls:
+        members = [request_of(one).member_id for one in PostBatchRequest.FromString(call.body).commands]
+        assert len(set(members)) == len(members)
+
+
+@dataclass(slots=True)
+class MoodyHub:
+    """Fails before it decides, after it has decided, and for single commands, as chance has it."""
+
+    chance: random.Random
+    ledger: Ledger = field(default_factory=Ledger)
+    failures: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.ledger.decide = self.decide
+
+    def happens(self, what: str, share: float) -> bool:
+        if self.chance.random() >= share:
+            return False
+        self.failures[what] += 1
+        return True
+
+    def decide(self, command: Command) -> CommandResult:
+        if self.happens("one unavailable", 0.15):
+            return refusal(CODE.UNAVAILABLE, "HUB_UNAVAILABLE")
+        if self.happens("one busy", 0.05):
+            return refusal(CODE.RESOURCE_EXHAUSTED, "HUB_BUSY")
+        if self.happens("refused", 0.1):
+            return refusal(CODE.FAILED_PRECONDITION, "MEMBER_FROZEN")
+        return acceptance(request_of(command).request_id)
+
+    def reply(self, call: Call) -> Reply:
+        if self.happens("unavailable", 0.1):
+            return UNAVAILABLE
+        if self.happens("busy", 0.05):
+            return refused(CODE.RESOURCE_EXHAUSTED, "HUB_BUSY")
+        if self.happens("defect", 0.05):
+            return refused(CODE.INTERNAL, "INTERNAL")
+        answer = self.ledger.post(call)
+        if self.happens("answer lost", 0.1):
+            return UNAVAILABLE
+        if self.happens("receipt lost", 0.1):
+            return Reply(body=answer.body, has_receipt=False)
+        return answer
+
+
+async def live_through(path: Path, address: str, sales: list[EarnCommand], chance: random.Random) -> None:
+    """Accepts sales while a dispatcher runs, which ends now and then, politely or not, until all are settled."""
+    while sales:
+        with Outbox.open(path) as outbox:
+            async with await open_hub(address) as hub:
+                dispatcher = Dispatcher(outbox, hub, policy=QUICK)
+                running = asyncio.create_task(dispatcher.run())
+                for _ in range(min(chance.randrange(10, 60), len(sales))):
+                    await outbox.accept_async(sales.pop(0))
+                await asyncio.sleep(chance.random() * 0.05)
+                if chance.random() < 0.5:
+                    running.cancel()
+                    await asyncio.gather(running, return_exceptions=True)
+                else:
+                    dispatcher.stop()
+                    await running
+    with Outbox.open(path) as outbox:
+        async with await open_hub(address) as hub:
+            await Dispatcher(outbox, hub, policy=QUICK).drain(wait=True)
+
+
+@settings(max_examples=4, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_order_per_member_holds_and_nothing_is_lost_with_a_hub_that_fails_at_random(seed: int) -> None:
+    chance = random.Random(seed)
+    moody = MoodyHub(chance)
+    commands = [sale(f"m-{chance.randrange(12)}") for _ in range(120)]
+    accepted_order = defaultdict(list)
+    for command in commands:
+        accepted_order[command.member_id].append(command.request_id)
+
+    with tempfile.TemporaryDirectory() as folder, fake_hub(moody.reply) as hub:
+        path = Path(folder) / "outbox.db"
+        asyncio.run(asyncio.wait_for(live_through(path, hub.address, list(commands), chance), 60))
+        with Outbox.open(path) as outbox:
+            left = outbox.status()
+            found = [outbox.find(command.request_id) for command in commands]
+
+    assert moody.ledger.order == accepted_order
+    assert (left.waiting, left.dead) == (0, 0)
+    assert sum(moody.failures.values()) > 20
+    for one in found:
+        assert one is not None
+        assert one.receipt is not None
+        verify_receipt(one.receipt, HUB_KEYS)
+        decided = moody.ledger.decided[one.request_id].WhichOneof("result")
+        assert one.state is (State.REFUSED if decided == "error" else State.ACCEPTED)
+
+
+def test_an_answer_without_a_good_receipt_settles_nothing(outbox: Outbox) -> None:
+    ledger, tries = Ledger(), Counter[str]()
+    command = sale()
+    accept(outbox, command)
+
+    def reply(call: Call) -> Reply:
+        tries["calls"] += 1
+        answer = ledger.post(call)
+        return answer if tries["calls"] > 2 else Reply(body=answer.body, has_receipt=False)
+
+    with fake_hub(reply) as hub:
+        stopped = drain(outbox, hub.address, wait=False)
+        waiting = outbox.status()
+        progress = drain(outbox, hub.address)
+
+    assert (stopped.accepted, stopped.trouble) == (0, "RECEIPT_INVALID")
+    assert [one.reason for one in waiting.troubles] == ["RECEIPT_INVALID"]
+    assert (progress.accepted, outbox.status().waiting) == (1, 0)
+
+
+def test_one_malformed_command_becomes_a_dead_letter_and_the_others_pass(outbox: Outbox) -> None:
+    bad = sale("m-1", reference="bad", pending=True)
+    follower = ConfirmEarnCommand(
+        member_id="m-1",
+        event_time=WHEN,
+        store_id="s",
+        terminal_id="t",
+        reference="c",
+        original_request_id=bad.request_id,
+    )
+    good = [sale("m-1"), sale("m-2")]
+    accept(outbox, bad, follower, *good)
+
+    def decide(command: Command) -> CommandResult:
+        if request_of(command).reference == "bad":
+            return refusal(CODE.INVALID_ARGUMENT, "INVALID_FIELD")
+        return acceptance(request_of(command).request_id)
+
+    with hub_of(Ledger(decide)) as hub:
+        progress = drain(outbox, hub.address)
+
+    assert (progress.accepted, progress.dead, progress.waiting) == (2, 2, 0)
+    assert [(one.request_id, one.reason) for one in outbox.dead_letters()] == [
+        (bad.request_id, "INVALID_FIELD"),
+        (follower.request_id, BEHIND_DEAD_LETTER),
+    ]
+
+
+def test_one_command_that_spoils_whole_batches_is_found_by_halving_them(outbox: Outbox) -> None:
+    bad, ledger = sale("m-bad", reference="bad"), Ledger()
+    accept(outbox, *[sale(f"m-{number}") for number in range(20)], bad)
+
+    def reply(call: Call) -> Reply:
+        found = PostBatchRequest.FromString(call.body).commands
+        if any(request_of(one).reference == "bad" for one in found):
+            return refused(CODE.INVALID_ARGUMENT, "INVALID_FIELD", field="commands")
+        return ledger.post(call)
+
+    with fake_hub(reply) as hub:
+        progress = drain(outbox, hub.address)
+
+    assert (progress.accepted, progress.dead) == (20, 1)
+    assert [one.request_id for one in outbox.dead_letters()] == [bad.request_id]
+
+
+def test_a_resubmitted_letter_is_found_by_a_dispatcher_that_has_long_read_on(outbox: Outbox) -> None:
+    mended, ledger = threading.Event(), Ledger()
+    bad, other = sale("m-1", reference="bad"), sale("m-2")
+    accept(outbox, bad, other)
+
+    def decide(command: Command) -> CommandResult:
+        if request_of(command).reference == "bad" and not mended.is_set():
+            return refusal(CODE.INVALID_ARGUMENT, "INVALID_FIELD")
+        return acceptance(request_of(command).request_id)
+
+    async def run(address: str) -> None:
+        seen = asyncio.Event()
+        async with await open_hub(address) as hub, asyncio.timeout(20):
+            dispatcher = Dispatcher(outbox, hub, policy=QUICK, on_progress=lambda _: seen.set())
+            running = asyncio.create_task(dispatcher.run())
+            while dispatcher.progress.dead + dispatcher.progress.accepted < 2:
+                seen.clear()
+                await seen.wait()
+            mended.set()
+            await asyncio.to_thread(outbox.resubmit, bad.request_id)
+            while dispatcher.progress.accepted < 2:
+                seen.clear()
+                await seen.wait()
+            dispatcher.stop()
+            await running
+
+    ledger.decide = decide
+    with hub_of(ledger) as hub:
+        asyncio.run(run(hub.address))
+
+    assert outbox.status().dead == 0
+    assert set(ledger.decided) == {bad.request_id, other.request_id}
+
+
+def test_the_pause_that_the_hub_asks_for_is_kept(outbox: Outbox) -> None:
+    ledger = Ledger()
+    times: list[float] = []
+    accept(outbox, sale())
+
+    def reply(call: Call) -> Reply:
+        times.append(time.monotonic())
+        if len(times) > 1:
+            return ledger.post(call)
+        made = status(CODE.RESOURCE_EXHAUSTED, "HUB_BUSY")
+        add_detail(made, RetryInfo(retry_delay=Duration(nanos=300_000_000)))
+        return Reply(code=CODE.RESOURCE_EXHAUSTED, details=made.SerializeToString())
+
+    with fake_hub(reply) as hub:
+        drain(outbox, hub.address)
+
+    assert times[1] - times[0] >= 0.3
+
+
+def test_a_key_that_is_not_trusted_ends_a_drain_and_loses_nothing(outbox: Outbox) -> None:
+    accept(outbox, sale("m-1"), sale("m-2"))
+
+    with fake_hub(refused(CODE.UNAUTHENTICATED, "SIGNATURE_INVALID")) as hub:
+        progress = drain(outbox, hub.address, wait=False)
+
+    assert (progress.trouble, progress.waiting, progress.dead) == ("SIGNATURE_INVALID", 2, 0)
+
+
+def test_without_waiting_a_drain_ends_where_the_hub_is_away(outbox: Outbox) -> None:
+    accept(outbox, sale())
+    with fake_hub(UNAVAILABLE) as gone:
+        address = gone.address
+
+    progress = drain(outbox, address, wait=False)
+
+    assert (progress.trouble, progress.waiting) == ("NO_ANSWER", 1)
+
+
+def test_an_outbox_that_another_process_drains_is_left_to_it(outbox: Outbox, tmp_path: Path) -> None:
+    outbox.writer.do(lambda: outbox.store.begin_draining("cafe", AUDIENCE)).result()
+
+    async def run(second: Outbox, address: str) -> None:
+        async with await open_hub(address) as hub:
+            await Dispatcher(second, hub, take_over_seconds=0.1).drain()
+
+    with Outbox.open(tmp_path / "outbox.db") as second, hub_of(Ledger()) as hub, pytest.raises(OutboxInUse):
+        asyncio.run(run(second, hub.address))
+
+
+def test_a_disk_that_is_full_for_a_while_delays_answers_and_loses_none(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    commands = [sale(f"m-{number}") for number in range(300)]
+    ledger = Ledger()
+
+    with Outbox.open(path) as outbox:
+        accept(outbox, *commands)
+    full = path.stat().st_size
+    with hub_of(ledger) as hub:
+        with Outbox.open(path, limits=Limits(most_file_bytes=full)) as outbox:
+            with pytest.raises(OutboxFull):
+                drain(outbox, hub.address)
+            left = outbox.status().waiting
+        with Outbox.open(path) as outbox:
+            drain(outbox, hub.address)
+            found = [outbox.find(one.request_id) for one in commands]
+
+    assert left == 300
+    assert sorted(ledger.decided) == sorted(one.request_id for one in commands)
+    assert [one is not None and one.state for one in found] == [State.ACCEPTED] * 300
