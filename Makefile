@@ -9,7 +9,7 @@ LOCK := $(PY) -m piptools compile --quiet --generate-hashes --strip-extras --all
 # The whole year of purchases is read from a package that only this option needs.
 YEAR := $(if $(findstring --year,$(ARGS)),.venv/year.stamp)
 
-.PHONY: help demo test properties check bench proto lock
+.PHONY: help demo test faults properties node check bench proto lock
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -21,8 +21,15 @@ demo: .venv/run.stamp $(YEAR) ## a real month of purchases, from the first earn 
 test: .venv/dev.stamp ## every test, on as many as four cores
 	@$(PY) -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
-properties: .venv/dev.stamp ## random histories of all commands, ten times as many and other ones (15 minutes)
+faults: .venv/dev.stamp ## kills, lost answers, and windows that close under 50 writers, many times over (10 minutes)
+	@TONGDUI_FAULTS=20 $(PY) -m pytest -n 0 tests/system/test_windows_under_load.py -o faulthandler_timeout=0 $(ARGS)
+	@TONGDUI_FAULTS=50 $(PY) -m pytest -n 0 tests/system/test_outbox_faults.py -o faulthandler_timeout=0 $(ARGS)
+
+properties: .venv/dev.stamp ## random histories of all commands, ten times as many and other ones (6 minutes)
 	@TONGDUI_PROPERTY_FACTOR=10 $(PY) -m pytest tests/property -o faulthandler_timeout=0 $(ARGS)
+
+node: .venv/dev.stamp examples/node/node_modules/.package-lock.json ## the Node client of examples/node against a hub (needs Node 20 or newer, and npm)
+	@$(PY) -m pytest tests/system/test_node_client.py $(ARGS)
 
 check: .venv/dev.stamp ## style, types, who imports whom, and the wire contract
 	$(PY) -m ruff check
@@ -46,6 +53,11 @@ lock: .venv/dev.stamp ## pin the dependencies of pyproject.toml anew (ARGS=--upg
 		--extra hub --extra adapter --extra settlement --extra dev pyproject.toml; \
 	$(LOCK) $(ARGS) -o requirements/year.txt -c requirements/dev.txt --extra year pyproject.toml; \
 	echo pip | $(LOCK) $(ARGS) -o requirements/pip.txt -c requirements/dev.txt -
+
+examples/node/node_modules/.package-lock.json: examples/node/package.json examples/node/package-lock.json
+	@echo 'Installing the pinned packages of examples/node'
+	@cd examples/node && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@ # npm keeps the time of what it unpacked
 
 # A stamp is newer than the lock and the pyproject.toml that were installed last.
 

@@ -45,7 +45,11 @@ _RATES: Final = ("unary.vs_echo", "unary.calls_per_s", "echo.calls_per_s")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How large and how long. `total_commands` is how many the memory is watched over, 0 for no more than ran."""
+    """How large and how long. `total_commands` is how many the memory is watched over, 0 for no more than ran.
+
+    `settle_entries` are the entries of the window that settlement is measured with, `outbox_commands` the sales that an
+    outbox takes while its memory is watched.
+    """
 
     members: int
     pgbench_seconds: int
@@ -53,6 +57,8 @@ class Plan:
     unary_seconds: float
     lot_members: int
     total_commands: int = 0
+    settle_entries: int = 100_000
+    outbox_commands: int = 100_000
 
 
 async def measure(folder: Path, plan: Plan, hub_count: int, console: Console) -> Figures:

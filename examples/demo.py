@@ -22,6 +22,8 @@ days of UTC, as is the coalition's zone here:
   the purchase costs there and what one burn may take, rounded down to hundreds; under 200 it keeps them.
 * The clock strikes midnight, and what expires is posted before it answers. The day is over; `tongdui-settle`,
   a process of its own, closes, nets and certifies it while the next days are posted.
+* In the end it hashes every row of the journal again, and adds up all money lines in one sum, which must be all
+  statements together to the fen.
 
 It ends with exit code 0 only if every check of every certificate is true, the nets of every day sum to zero,
 and the hub's answers to the partners agree with the journal; otherwise with 1, and says what does not hold.

@@ -131,11 +131,14 @@ async def _walk(run: Run, hub: HubProcess, people: Sequence[Key]) -> dict[str, A
             with run.phase("settle the rest"):
                 shown.waiting("settling")
                 await settlement.finish()
+            with run.phase("prove"):
+                shown.waiting("hashing the journal again, and adding all of it up in one sum")
+                proven = await asyncio.to_thread(settling.prove, environment, last.date)
     for partner, receipt in totals.last_receipts.items():
         (run.directory.receipts / f"{partner}.json").write_text(receipt.to_json() + "\n", encoding="utf-8")
     certificate = settling.ask(environment, "certificate", "--date", last.date.isoformat())
     settling.check_certificate(certificate, last.date)
-    figures = collect(totals, walk.households, settlement.settled, certificate)
+    figures = collect(totals, walk.households, settlement.settled, certificate) | proven
     check_agreement(figures, totals, first.date, last.date)
     return figures
 

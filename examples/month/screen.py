@@ -100,6 +100,16 @@ def show_totals(console: Console, totals: Mapping[str, Any]) -> None:
             f"{_money(totals['liability_micros'])} CNY, of it in the pool {_money(totals['pool_micros'])}",
         ),
         ("certificates", f"{totals['certificates']:,}, {totals['checks']:,} checks, all of them true"),
+        (
+            "journal",
+            f"{totals['audited']['rows']:,} rows of {totals['audited']['windows']:,} days hashed again,"
+            " each as the hub signed for it",
+        ),
+        (
+            "in one sum",
+            f"{totals['checked']['money_lines']:,} money lines of {totals['checked']['windows']:,} days are"
+            " all statements together, to the fen; net of all 0.00",
+        ),
         ("seconds", ", ".join(f"{name} {took:.1f}" for name, took in totals["seconds"].items())),
     ):
         grid.add_row(Text(name, style="dim"), value)

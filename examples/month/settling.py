@@ -98,6 +98,20 @@ def check_certificate(document: Mapping[str, Any], day: date) -> None:
         )
 
 
+def prove(environment: Mapping[str, str], last: date) -> dict[str, Any]:
+    """Everything settled, proven twice more: every row hashed again, and one sum over the whole journal.
+
+    Raises `SettlementFailed` where a row is not as the hub signed for it, or any statement is not that sum to the
+    minor unit.
+    """
+    audits = ask(environment, "audit-journal", "--through", last.isoformat())["audits"]
+    checked = ask(environment, "check", "--through", last.isoformat())
+    if checked["holds"] is not True or checked["net_minor"] or not all(one["holds"] for one in audits):
+        raise SettlementFailed(f"to {last}: not proven: {checked['fault']}")
+    rows = sum(one["entries"] + one["legs"] + one["lines"] for one in audits)
+    return {"audited": {"windows": len(audits), "rows": rows}, "checked": checked}
+
+
 def migrate(environment: Mapping[str, str]) -> None:
     """Prepares settlement's schema in the hub's database. Raises `SettlementFailed`."""
     ask(environment, "migrate")

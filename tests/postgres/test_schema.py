@@ -43,6 +43,7 @@ VIEWS = (
     "chained_legs_v1",
     "chained_lines_v1",
     "chained_parties_v1",
+    "card_prices_v1",
 )
 
 

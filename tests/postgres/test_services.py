@@ -498,6 +498,32 @@ def test_windows_and_batches_are_shown_as_they_are_chained(hub: Hub) -> None:
     assert third.next_page_token == ""
 
 
+def test_a_settled_window_says_when_and_by_which_certificate_and_is_closed_as_it_was(hub: Hub) -> None:
+    closing = journal.CloseWindowRequest(request_id="r-1", window_date=FIRST)
+    settling = journal.SettleWindowRequest(request_id="s-1", window_date=FIRST, certificate_sha256=bytes(32))
+    assert hub.refusal(CHEN, "SettleWindow", settling) == ("WINDOW_NOT_CLOSED", {})
+    hub.office.set_time(days_on(1))
+    closed = hub.call(CHEN, "CloseWindow", closing, journal.CloseWindowResponse)
+
+    settled = hub.call(CHEN, "SettleWindow", settling, journal.SettleWindowResponse).window
+
+    other = journal.SettleWindowRequest(request_id="s-2", window_date=FIRST, certificate_sha256=b"\x01" * 32)
+    later = journal.CloseWindowRequest(request_id="r-2", window_date=FIRST)
+    shown = hub.call(CHEN, "ListWindows", journal.ListWindowsRequest(), journal.ListWindowsResponse).windows
+    assert (settled.settled_time.ToDatetime(UTC), settled.certificate_sha256) == (days_on(1), bytes(32))
+    assert list(shown) == [settled]
+    assert hub.call(CHEN, "SettleWindow", settling, journal.SettleWindowResponse).window == settled
+    assert hub.call(CHEN, "SettleWindow", other, journal.SettleWindowResponse).window == settled
+    assert hub.call(CHEN, "CloseWindow", later, journal.CloseWindowResponse) == closed
+
+
+def test_a_certificate_that_is_no_sha256_settles_nothing(hub: Hub) -> None:
+    settling = journal.SettleWindowRequest(request_id="s-1", window_date=FIRST, certificate_sha256=b"short")
+
+    with pytest.raises(InvalidField, match="certificate_sha256"):
+        hub.call(CHEN, "SettleWindow", settling, journal.SettleWindowResponse)
+
+
 @pytest.mark.parametrize(
     "entry_id",
     ["1", "x-1", "1-", "-1-0", "01-0", "9223372036854775808-0", "1-2147483648", "1-0 ", "\uff11-0", "7-0"],

@@ -4,12 +4,14 @@ from datetime import date
 from itertools import pairwise
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from settlement.core.amounts import round_half_up
 from settlement.core.netting import Flow, bilateral_matrix, exact_nets, movements
 from settlement.core.parties import OPERATOR, POOL
+from settlement.core.recount import SettledLine, history_difference
 from settlement.core.rounding import ROUNDING_PAIR, StatementLine, rounding_bounds, settle_lines
 from settlement.core.statement import statements
 
@@ -119,3 +121,64 @@ def test_the_pools_cash_is_its_rounded_balance(history: list[list[Flow]]) -> Non
     balance = exact_nets(movements(everything)).get(POOL, 0)
     cash = sum(line.amount_to_date_minor for line in lines if line.party_id == POOL)
     assert cash == round_half_up(balance, FEN)
+
+
+SMALL_WINDOWS = 400
+
+
+def small_windows(random: Random) -> list[list[Flow]]:
+    """Hundreds of windows of a few fees each, most of them below a fen, some of them empty."""
+    return [
+        [
+            Flow(
+                random.choice(PARTIES[:3]),
+                random.choice(COMPONENTS),
+                random.choice([POOL, OPERATOR]),
+                random.choice(COMPONENTS),
+                random.choice([1, 320, 4_999, 5_000, 5_001, random.randint(1, 12_000)]),
+                1,
+            )
+            for _ in range(random.randrange(4))
+        ]
+        for _ in range(SMALL_WINDOWS)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_hundreds_of_small_windows_stay_within_the_bounds_and_lose_no_fen(seed: int) -> None:
+    history = small_windows(Random(seed))
+    everything = [flow for window in history for flow in window]
+
+    results = settled(history)
+
+    worst = max(abs(rounding_bounds(lines).to_date_minor) for lines in results)
+    for lines in results:
+        bounds = rounding_bounds(lines)
+        assert bounds.holds_to_date
+        assert bounds.holds_in_window
+    assert worst > 0, "nothing was ever left over: this showed nothing"
+    lines_so_far = [line for lines in results for line in lines]
+    sums = [
+        SettledLine(
+            *pair,
+            sum(line.line_count for line in lines_so_far if line.pair == pair),
+            sum(line.exact_micros for line in lines_so_far if line.pair == pair),
+            sum(line.amount_minor for line in lines_so_far if line.pair == pair),
+        )
+        for pair in {line.pair for line in results[-1]}
+    ]
+    assert history_difference(movements(everything), sums, FEN) == ""
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_windows_in_another_order_end_in_the_same_positions(seed: int) -> None:
+    history = small_windows(Random(seed))
+    shuffled = list(history)
+    Random(seed + 100).shuffle(shuffled)
+
+    ends = [
+        {line.pair: (line.exact_to_date_micros, line.amount_to_date_minor) for line in settled(one)[-1]}
+        for one in (history, shuffled)
+    ]
+
+    assert ends[0] == ends[1]

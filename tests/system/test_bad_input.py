@@ -304,6 +304,7 @@ EMPTY: Final = {
     CARDS + "ListRateCards": "partner_id",
     JOURNAL + "SetLedgerTime": "request_id",
     JOURNAL + "CloseWindow": "request_id",
+    JOURNAL + "SettleWindow": "request_id",
     JOURNAL + "GetEntry": "entry_id",
 }
 
@@ -412,6 +413,10 @@ def closing(**changes: Any) -> bytes:
     return journal_service_pb2.CloseWindowRequest(request_id=new_request_id(), **changes).SerializeToString()
 
 
+def settling(**changes: Any) -> bytes:
+    return journal_service_pb2.SettleWindowRequest(request_id=new_request_id(), **changes).SerializeToString()
+
+
 def listing(**changes: Any) -> bytes:
     return points_service_pb2.ListEntriesRequest(**changes).SerializeToString()
 
@@ -486,6 +491,8 @@ OTHERS: Final[list[tuple[str, str, bytes]]] = [
     (JOURNAL + "SetLedgerTime", "ledger_time", clock(ledger_time=moment(NOW, -5))),
     (JOURNAL + "CloseWindow", "window_date", closing()),
     (JOURNAL + "CloseWindow", "window_date", closing(window_date=day(2026, 0, 1))),
+    (JOURNAL + "SettleWindow", "window_date", settling(certificate_sha256=bytes(32))),
+    (JOURNAL + "SettleWindow", "certificate_sha256", settling(window_date=day(2026, 1, 1))),
     (POINTS + "ListEntries", "page_size", listing(page_size=1_001)),
     (POINTS + "ListEntries", "page_size", listing(page_size=-1)),
     (POINTS + "ListEntries", "page_token", listing(page_token="not a token")),

@@ -374,16 +374,18 @@ MAY_CALL: Final = {
         ACCOUNTS + name: OPERATOR
         for name in (
             *("FreezeMember", "UnfreezeMember", "CloseMember", "MergeMembers", "UnmergeMembers"),
-            *("UnlockTerminal", "ProposeAdjustment", "ApproveAdjustment"),
+            "UnlockTerminal",
         )
     },
+    ACCOUNTS + "ProposeAdjustment": OPERATOR | {"finance_maker"},
+    ACCOUNTS + "ApproveAdjustment": OPERATOR | {"finance_checker"},
     **dict.fromkeys([ACCOUNTS + "ListAdjustments", ACCOUNTS + "ListExpiries"], OPERATOR | {"auditor"}),
     **dict.fromkeys([MEMBERS + "SetConsent", PARTNERS + "CreateKeyChallenge"], OWNERS),
     **dict.fromkeys([PARTNERS + "RegisterKey", PARTNERS + "RevokeKey"], OWNERS),
     **dict.fromkeys([PARTNERS + "CreatePartner", PARTNERS + "ApproveKey"], OPERATOR),
     **dict.fromkeys([CARDS + "ProposeRateCard", CARDS + "ApproveRateCard"], OPERATOR),
     JOURNAL + "SetLedgerTime": OPERATOR,
-    JOURNAL + "CloseWindow": FINANCE,
+    **dict.fromkeys([JOURNAL + "CloseWindow", JOURNAL + "SettleWindow"], FINANCE),
     **dict.fromkeys([JOURNAL + "ListWindows", JOURNAL + "ListBatches"], FINANCE | {"auditor"}),
     **dict.fromkeys([JOURNAL + "GetLedger", JOURNAL + "GetEntry"], ANYONE),
     **dict.fromkeys([PARTNERS + "ListPartners", PARTNERS + "ListKeys"], ANYONE),

@@ -116,6 +116,7 @@ def test_a_read_is_for_its_roles(name: str, roles: set[str]) -> None:
         ("EraseMember", {"operator"}),
         ("SetLedgerTime", {"operator"}),
         ("CloseWindow", {"operator", "finance_maker", "finance_checker"}),
+        ("SettleWindow", {"operator", "finance_maker", "finance_checker"}),
     ],
 )
 def test_a_write_is_for_its_roles_and_carries_a_receipt(name: str, roles: set[str]) -> None:

@@ -1,4 +1,4 @@
-"""The hub's receipt of a closed window: proven from bytes and pinned keys, refused for any change."""
+"""The hub's receipts of closed and settled windows: proven from bytes and pinned keys, refused for any change."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -7,11 +7,15 @@ import pytest
 from google.rpc.status_pb2 import Status
 from google.type.date_pb2 import Date
 
-from settlement.core.window import ClosedWindow, HubReceipt, ReceiptInvalid
+from settlement.core.window import ClosedWindow, HubReceipt, ReceiptInvalid, SettledWindow
 from settlement.rpc.keys import HubKeys
-from settlement.rpc.receipts import verify_close
+from settlement.rpc.receipts import SETTLE_WINDOW_PATH, verify_close, verify_settle
 from tests.settlement_hub import AUDIENCE, HUB_KEYS, signed_close, window_message
-from tongdui.exchange.v1.journal_service_pb2 import CloseWindowRequest
+from tongdui.exchange.v1.journal_service_pb2 import (
+    CloseWindowRequest,
+    SettleWindowRequest,
+    SettleWindowResponse,
+)
 
 DAY = date(2026, 1, 1)
 WINDOW = ClosedWindow(DAY, 1, 9, bytes(range(32)), 12, datetime(2026, 1, 2, 0, 0, 1, 500, UTC))
@@ -99,3 +103,49 @@ def test_a_receipt_that_proves_something_else_is_refused(damaged: HubReceipt, co
 def test_a_receipt_of_a_key_that_is_not_pinned_is_refused() -> None:
     with pytest.raises(ReceiptInvalid, match="not one of the hub's pinned keys"):
         verify_close(SOUND, HubKeys({}), AUDIENCE)
+
+
+CERTIFICATE = bytes(range(32, 64))
+SETTLE_REQUEST = SettleWindowRequest(
+    request_id="settle-2026-01-01",
+    window_date=Date(year=2026, month=1, day=1),
+    certificate_sha256=CERTIFICATE,
+).SerializeToString()
+
+
+def settled(certificate: bytes = CERTIFICATE, day: date = DAY, audience: str = AUDIENCE) -> HubReceipt:
+    window = window_message(replace(WINDOW, window_date=day), audience).window
+    window.settled_time.FromDatetime(datetime(2026, 1, 5, 9, tzinfo=UTC))
+    window.certificate_sha256 = certificate
+    answer = SettleWindowResponse(window=window).SerializeToString()
+    return signed_close(SETTLE_REQUEST, answer, path=SETTLE_WINDOW_PATH)
+
+
+def test_a_sound_receipt_proves_that_a_window_is_settled_and_by_which_certificate() -> None:
+    proven = verify_settle(settled(), HUB_KEYS, AUDIENCE)
+
+    assert proven == SettledWindow(DAY, CERTIFICATE.hex(), datetime(2026, 1, 5, 9, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("damaged", "complaint"),
+    [
+        (settled(bytes(32)), "another certificate"),
+        (settled(day=date(2026, 1, 2)), "another window"),
+        (settled(audience="hub.example/other"), "another window"),
+        (replace(settled(), path="/tongdui.exchange.v1.JournalService/CloseWindow"), "not of SettleWindow"),
+        (SOUND, "not of SettleWindow"),
+        (replace(settled(), response=flipped(settled().response, 20)), "bytes"),
+        (
+            signed_close(SETTLE_REQUEST, window_message(WINDOW).SerializeToString(), path=SETTLE_WINDOW_PATH),
+            "another certificate",
+        ),
+        (signed_close(SETTLE_REQUEST, b"\xff", path=SETTLE_WINDOW_PATH), "not a settled window"),
+    ],
+    ids=range(8),
+)
+def test_a_receipt_that_does_not_prove_a_settled_window_is_refused(
+    damaged: HubReceipt, complaint: str
+) -> None:
+    with pytest.raises(ReceiptInvalid, match=complaint):
+        verify_settle(damaged, HUB_KEYS, AUDIENCE)

@@ -11,6 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tongdui.signing import (
+    HUB_RECEIPT,
+    SETTLEMENT_RECEIPT,
     SignatureMalformed,
     SignatureStale,
     content_digest,
@@ -291,6 +293,49 @@ def test_a_refusal_repeats_nothing_the_sender_wrote() -> None:
         parse_request(metadata)
 
     assert str(refusal.value) == refusal.value.detail == "tongdui-audience: not of the required form"
+
+
+SETTLEMENT_KEY_ID = key_id("operator", bytes.fromhex(HUB["public_hex"]))
+
+
+def settlement_receipt() -> Entries:
+    """The example's answer under a receipt of settlement's, with the example's hub key as if it were settlement's."""
+    digest = dict(RECEIPT)["content-digest"]
+    params = receipt_params(CREATED + 1, SETTLEMENT_KEY_ID, SETTLEMENT_RECEIPT)
+    base = receipt_base(digest, PATH, DIGEST, PARAMS, params, SETTLEMENT_RECEIPT)
+    return receipt_entries(digest, params, sign(HUB, base), SETTLEMENT_RECEIPT)
+
+
+def test_settlements_receipt_is_the_one_in_the_document() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
+
+    for name, value in settlement_receipt():
+        assert f"\n{name}: {value}\n" in page
+
+
+def test_settlements_receipt_is_read_and_verifies_in_its_own_form() -> None:
+    receipt = parse_receipt(settlement_receipt(), SETTLEMENT_RECEIPT)
+
+    assert receipt.key_id == SETTLEMENT_KEY_ID
+    assert verifies(HUB, receipt.signature, receipt.base(PATH, DIGEST, PARAMS))
+
+
+def test_neither_signers_receipt_passes_for_the_others() -> None:
+    relabelled = tuple((name, value.replace("hub=", "settlement=", 1)) for name, value in RECEIPT)
+
+    for metadata, form in (
+        (settlement_receipt(), HUB_RECEIPT),
+        (RECEIPT, SETTLEMENT_RECEIPT),
+        (relabelled, SETTLEMENT_RECEIPT),
+    ):
+        with pytest.raises(SignatureMalformed):
+            parse_receipt(metadata, form)
+
+
+def test_the_hubs_key_signs_no_receipt_of_settlements_nor_another_key_one_of_the_hubs() -> None:
+    for name, form in ((HUB["keyid"], SETTLEMENT_RECEIPT), (SETTLEMENT_KEY_ID, HUB_RECEIPT)):
+        with pytest.raises(SignatureMalformed):
+            receipt_params(CREATED, name, form)
 
 
 @pytest.mark.parametrize("last", "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
