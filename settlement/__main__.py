@@ -46,7 +46,7 @@ from settlement.core.window import ReceiptInvalid
 from settlement.daily_run import ChecksFailed, ResultDiffers
 from settlement.desk import BreakUnknown
 from settlement.payments import PaymentUnknown
-from settlement.reconciliation import ReconciliationDiffers, TooManyDifferences
+from settlement.reconciliation import ReconciliationDiffers, TooManyDifferences, WaiverRefused
 from settlement.rpc.hub_client import HubRefused, HubUnreachable
 from settlement.rpc.keys import KeyFileError
 from settlement.rpc.transport import CannotListen
@@ -79,6 +79,7 @@ _COMMANDS: Final[Mapping[str, Callable[[Session, Namespace], None]]] = {
     "payments": paying.show_payments,
     "payment show": paying.show_payment,
     "payment mark": paying.mark,
+    "payment default": paying.approve_default,
     "payment import": paying.import_results,
     "settle": paying.settle,
     "contract set": contracting.set_contract,
@@ -124,6 +125,7 @@ _EXIT_CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (ReconciliationDiffers, args.CHECK_FAILED),
     (ProfileInvalid, args.USAGE),
     (RulesInvalid, args.USAGE),
+    (WaiverRefused, args.USAGE),
     (reconciling.Unexplained, args.DECISION),
     (ResultsRefused, args.CHECK_FAILED),
     (EvidenceWrong, args.CHECK_FAILED),

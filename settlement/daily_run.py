@@ -123,13 +123,16 @@ class DailyRun:
     def close(self, window_date: date, hub: Hub, verify: Verify) -> ClosedWindow:
         """Has the hub fix the window's watermark and keeps its signed receipt.
 
-        Raises StepOutOfOrder where the window before is not closed, ReceiptInvalid, and what the hub raises.
+        Raises StepOutOfOrder where the window before is not closed, RoleMissing, PersonUnknown, ReceiptInvalid, and
+        what the hub raises.
         """
         with self.connection.begin():
             stored = load.load_window(self.connection, window_date)
             if stored:
                 return stored.window
             self._refuse_gap(window_date)
+            # Before the hub is asked: what it closes stays closed.
+            self.actor.check(self.connection, Act.CLOSE)
         receipt = hub.close_window(window_date)
         window = verify(receipt)
         if window.window_date != window_date:
@@ -186,6 +189,8 @@ class DailyRun:
         Raises StepOutOfOrder, ChecksFailed, or ResultDiffers where a certified window now says otherwise.
         """
         with self.connection.begin():
+            # Files, reconciliations, waivers and profiles come in beside a run; none may after this has read them.
+            load.lock_window(self.connection, window_date)
             stored = self._held(window_date, WindowState.COMPUTED, "net")
             receipt = load.load_receipt(self.connection, window_date)
             fault = _receipt_fault(stored.window, receipt, verify)

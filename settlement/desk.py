@@ -5,6 +5,7 @@ Every act locks its break first, so two people who act on one break do so one af
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -16,6 +17,8 @@ from settlement.core.adjusting import (
     Supplied,
     posting_content,
     posting_for,
+    posting_from,
+    posting_words,
 )
 from settlement.core.break_state import (
     PROPOSED,
@@ -24,7 +27,6 @@ from settlement.core.break_state import (
     Resolution,
     state_after,
 )
-from settlement.core.certificate import content_sha256
 from settlement.core.roles import Act
 from settlement.disputes import Disputes
 from settlement.people import MAX_REASON, refuse_same_person
@@ -79,16 +81,19 @@ class Desk(Disputes):
     ) -> ProposedResolution:
         """Proposes a correction at the hub and here.
 
-        The hub's request id is made of the break, the number of the proposal and what it says. So a proposal that
-        was cut off before this transaction committed is found again at the hub when it is repeated.
+        A break has one correction at the hub, ever: nothing is withdrawn there, so a second one could be posted
+        beside the first. The hub's request id is the break's, so one that was cut off before this transaction
+        committed is found again when it is repeated, and refused there where it says something else. One that was
+        rejected here, or lapsed, is taken up again. Raises BreakActRefused where that one posts something else.
         """
         found = self._free(break_id)
         posting = posting_for(_difference(found), supplied)
+        earlier = store.load_resolutions(self.connection, break_id)
         proposed = self._proposal(found, Act.PROPOSE_ADJUSTMENT, Resolution.ADJUSTED, reason)
         content = posting_content(posting)
-        says = content_sha256({"posting": content, "reason": proposed.reason})[:16]
-        request_id = f"break-{break_id}-{proposed.number}-{says}"
-        number = hub.propose_adjustment(request_id, posting, proposed.reason)
+        number = _held_adjustment(earlier, content)
+        if number is None:
+            number = hub.propose_adjustment(f"break-{break_id}-adjustment", posting, proposed.reason)
         proposed = replace(proposed, posting=content, adjustment_id=number)
         store.save_resolution(self.connection, proposed)
         self._moved(
@@ -103,7 +108,8 @@ class Desk(Disputes):
         """Agrees with what another person proposed. A correction is posted at the `hub`.
 
         Posting is the last thing before the caller's commit; what is cut off in between is repeated with the same
-        request id, and the hub gives the same answer.
+        request id, and the hub gives the same answer. Where the hub has it posted by another request, its entry
+        is taken over.
         """
         found = self._locked(break_id)
         proposed = self._pending(found)
@@ -115,11 +121,8 @@ class Desk(Disputes):
         details: dict[str, Any] = {}
         if adjusted:
             assert hub is not None, "whoever approves a correction brings the hub"
-            assert proposed.adjustment_id is not None, "a constraint of the table"
-            request_id = f"break-{break_id}-{proposed.number}-approve"
-            entry_id, receipt = hub.approve_adjustment(request_id, proposed.adjustment_id)
-            decided["entry_id"] = entry_id
-            details = {"adjustment_id": proposed.adjustment_id, "entry_id": entry_id, "receipt": receipt}
+            details = self._posted(proposed, hub)
+            decided["entry_id"] = details["entry_id"]
         store.decide_resolution(self.connection, break_id, proposed.number, decided)
         values: dict[str, Any] = {
             "resolution": proposed.kind,
@@ -158,6 +161,11 @@ class Desk(Disputes):
         state_after(act, found.state, owned=bool(found.owner))
         earlier = store.load_resolutions(self.connection, found.break_id)
         for one in earlier:
+            if kind is Resolution.ADJUSTED and one.entry_id is not None:
+                raise BreakActRefused(
+                    f"break {found.break_id} was corrected by entry {one.entry_id}, adjustment"
+                    f" {one.adjustment_id}; what is wrong with that takes `tongdui-hub adjust propose`"
+                )
             if one.state == "PROPOSED":  # the break cleared itself before anybody decided, and is open again
                 lapsed = {"state": "LAPSED"}
                 store.decide_resolution(self.connection, found.break_id, one.number, lapsed)
@@ -176,6 +184,21 @@ class Desk(Disputes):
             decide_time=None,
         )
 
+    def _posted(self, proposed: ProposedResolution, hub: Corrections) -> dict[str, Any]:
+        """Has a correction posted, unless the hub has done so for somebody already; tells its entry."""
+        number = proposed.adjustment_id
+        assert number is not None, "a constraint of the table"
+        request_id = f"break-{proposed.break_id}-approve"
+        posted = store.find_posted_adjustment(self.connection, number)
+        if posted and posted.request_id != request_id:
+            return {
+                "adjustment_id": number,
+                "entry_id": posted.entry_id,
+                "posted_by_request": posted.request_id,
+            }
+        entry_id, receipt = hub.approve_adjustment(request_id, number)
+        return {"adjustment_id": number, "entry_id": entry_id, "receipt": receipt}
+
     def _refuse_proposer(self, proposed: ProposedResolution, act: Act) -> None:
         person = self.actor.check(self.connection, act)
         refuse_same_person(proposed.proposed_by, person.name, f"break {proposed.break_id}")
@@ -189,6 +212,20 @@ class Desk(Disputes):
                 if proposed.state == "PROPOSED":
                     return proposed
         raise BreakActRefused(f"break {found.break_id} is {found.state.value}; nothing was proposed for it")
+
+
+def _held_adjustment(earlier: Sequence[ProposedResolution], content: Mapping[str, Any]) -> int | None:
+    """The correction that the hub holds of earlier proposals; None where there is none. Raises BreakActRefused."""
+    for one in earlier:
+        if one.adjustment_id is not None and one.posting is not None:
+            if one.posting == content:
+                return one.adjustment_id
+            raise BreakActRefused(
+                f"the hub still holds adjustment {one.adjustment_id} of break {one.break_id}, which posts something"
+                f" else ({posting_words(posting_from(one.posting))}); propose that one again and have it approved,"
+                " or resolve the break without a posting"
+            )
+    return None
 
 
 def _difference(found: Break) -> Difference:

@@ -98,30 +98,31 @@ class Disputes(BreakActs):
         self._moved(found, Act.DECIDE_DISPUTE, decision, details=details)
         return self._dispute(dispute_id)
 
-    def expire_disputes(self) -> list[Dispute]:
-        """Marks every unanswered dispute whose deadline has passed."""
-        late = [one for one in store.list_disputes(self.connection, "OPEN") if one.deadline < self.now]
-        for one in late:
-            dispute, found = self._disputed(one.dispute_id)
-            self._step(Act.EXPIRE_DISPUTE, dispute)
-            details = {"dispute_id": dispute.dispute_id}
-            self._moved(
-                found,
-                Act.EXPIRE_DISPUTE,
-                f"not answered until {dispute.deadline:%Y-%m-%d %H:%M} UTC",
-                details=details,
-            )
-        return [self._dispute(one.dispute_id) for one in late]
+    def late_disputes(self) -> list[int]:
+        """The numbers of unanswered disputes whose deadline has passed."""
+        waiting = store.list_disputes(self.connection, DisputeState.OPEN.value)
+        return [one.dispute_id for one in waiting if one.deadline < self.now]
+
+    def expire_dispute(self, dispute_id: int) -> Dispute:
+        """Marks an unanswered dispute whose deadline has passed. Raises BreakActRefused, BreakUnknown."""
+        dispute, found = self._disputed(dispute_id)
+        self._step(Act.EXPIRE_DISPUTE, dispute)
+        said = f"not answered until {dispute.deadline:%Y-%m-%d %H:%M} UTC"
+        self._moved(found, Act.EXPIRE_DISPUTE, said, details={"dispute_id": dispute_id})
+        return self._dispute(dispute_id)
 
     def _disputed(self, dispute_id: int) -> tuple[Dispute, Break]:
-        dispute = store.load_dispute(self.connection, dispute_id)
-        if dispute is None:
+        seen = store.load_dispute(self.connection, dispute_id, lock=False)
+        if seen is None:
             raise BreakUnknown(f"there is no dispute {dispute_id}")
-        return dispute, self._locked(dispute.break_id)
+        found = self._locked(
+            seen.break_id
+        )  # the break first, as everybody does, then what may have changed since
+        return self._dispute(dispute_id), found
 
     def _dispute(self, dispute_id: int) -> Dispute:
         dispute = store.load_dispute(self.connection, dispute_id)
-        assert dispute is not None, "locked above"
+        assert dispute is not None, "none is ever deleted"
         return dispute
 
     def _step(self, act: Act, dispute: Dispute, **values: Any) -> None:

@@ -25,6 +25,7 @@ from settlement.reconciliation import Declared, business_day, load_file
 from settlement.store.audit import record
 from settlement.store.desk import Break, Dispute, has_partner, ledger_moment, load_break, load_dispute
 from settlement.store.feed import read_ledger
+from settlement.store.keys import read_audience
 from settlement.store.partner_reads import PartnerFile, read_file
 from settlement.store.partner_request_tables import partner_requests
 from settlement.store.reads import DatabaseUnavailable
@@ -119,6 +120,7 @@ class CallActor(Actor):
         person = self._person(connection)
         role = self._role(person, act, partner_id)
         plain = deed_text(
+            audience=read_audience(connection),
             person=person,
             role=role,
             act=act,

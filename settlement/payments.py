@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final, Protocol
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
 from settlement.core.amounts import micros_per_minor
+from settlement.core.business_day import business_day
 from settlement.core.payments import FINAL as FINAL_STATES
 from settlement.core.payments import (
     Discrepancy,
@@ -22,6 +24,7 @@ from settlement.core.payments import (
     Report,
     ResultsRefused,
     TrackedPayment,
+    after_default,
     after_report,
     all_final,
     discrepancy,
@@ -33,6 +36,7 @@ from settlement.core.window import HubReceipt, Ledger, ReceiptInvalid, SettledWi
 from settlement.people import Actor, refuse_same_person
 from settlement.store import load
 from settlement.store import payments as store
+from settlement.store.desk import ledger_moment
 from settlement.store.load import StoredWindow
 from settlement.store.payment_breaks import save_payment_break
 
@@ -101,16 +105,15 @@ class Payments:
     def mark(self, payment_id: str, state: PaymentState, reference: str, reason: str = "") -> Outcome:
         """Moves a payment on by what a person knows of it; an arrival is of all that is missing.
 
-        Raises PaymentUnknown, PaymentOutOfOrder, ValueError where a default has no reason, RoleMissing,
-        PersonUnknown.
+        A default is only proposed: `approve_default` is another person's. Raises PaymentUnknown, PaymentOutOfOrder,
+        ValueError where a default has no reason, SamePerson where the one who approved the window asks,
+        RoleMissing, PersonUnknown.
         """
-        if state is PaymentState.DEFAULTED and not reason.strip():
-            raise ValueError("reason: a default needs one")
+        if state is PaymentState.DEFAULTED:
+            return self._propose_default(payment_id, reference, reason)
         with self.connection.begin():
-            self.actor.check(self.connection, Act.MARK_PAYMENT)
-            tracked = self._tracked([payment_id]).get(payment_id)
-            if tracked is None:
-                raise PaymentUnknown(f"{payment_id}: no such payment; `payments` lists them")
+            self._check_marker([payment_id])
+            tracked = self._known(payment_id)
             missing = tracked.payment.amount_minor - tracked.moved_minor
             known = store.load_reported_amount(self.connection, Report(payment_id, state, 0, reference))
             amount = known or missing if state is PaymentState.RECEIVED else 0
@@ -118,15 +121,75 @@ class Payments:
                 raise PaymentOutOfOrder(f"{payment_id}: all of it was received before")
             return self._apply(tracked, Report(payment_id, state, amount, reference), reason)
 
+    def _propose_default(self, payment_id: str, reference: str, reason: str) -> Outcome:
+        if not reason.strip():
+            raise ValueError("reason: a default needs one")
+        connection = self.connection
+        with connection.begin():
+            person = self.actor.check(connection, Act.PROPOSE_DEFAULT)
+            tracked = self._known(payment_id)
+            self._check_marker([payment_id])
+            report = Report(payment_id, PaymentState.DEFAULTED, 0, reference)
+            if store.load_reported_amount(connection, report) is not None:
+                return Outcome(tracked, None, repeated=True)
+            after_report(tracked, report)
+            proposed = store.ProposedDefault(payment_id, person.name, reference, reason)
+            if not store.save_proposed_default(connection, tracked, proposed):
+                return Outcome(tracked, None, repeated=True)
+            content = _content(tracked) | {"reference": reference}
+            self.actor.do(
+                connection, Act.PROPOSE_DEFAULT, PAYMENT, payment_id, reason, _content(tracked), content
+            )
+        return Outcome(tracked, None, repeated=False)
+
+    def approve_default(self, payment_id: str) -> tuple[Outcome, ...]:
+        """Another person agrees that a debtor does not pay. What a bilateral contract pays on ends with it.
+
+        Raises PaymentUnknown, PaymentOutOfOrder where nobody proposed it or it was paid meanwhile, SamePerson,
+        RoleMissing, PersonUnknown.
+        """
+        connection = self.connection
+        with connection.begin():
+            person = self.actor.check(connection, Act.APPROVE_DEFAULT)
+            tracked = self._known(payment_id)
+            proposed = store.load_proposed_default(connection, payment_id)
+            if proposed is None:
+                raise PaymentOutOfOrder(
+                    f"{payment_id}: nobody proposed a default; `payment mark --state defaulted` does"
+                )
+            refuse_same_person(proposed.person, person.name, f"{payment_id}: default")
+            if tracked.state is PaymentState.DEFAULTED:
+                return (Outcome(tracked, None, repeated=True),)
+            opposite_id = tracked.payment.opposite_id
+            opposite = self._tracked([opposite_id]).get(opposite_id) if opposite_id else None
+            before = {it.payment.payment_id: it for it in (tracked, opposite) if it}
+            report = Report(payment_id, PaymentState.DEFAULTED, 0, proposed.reference)
+            done = after_default(tracked, opposite, report)
+            for after in done:
+                self._save_default(before[after.payment.payment_id], after, proposed, person.name)
+        return tuple(Outcome(after, None, repeated=False) for after in done)
+
+    def _save_default(
+        self, before: TrackedPayment, after: TrackedPayment, proposed: store.ProposedDefault, person: str
+    ) -> None:
+        payment_id = after.payment.payment_id
+        report = Report(payment_id, PaymentState.DEFAULTED, 0, proposed.reference)
+        store.save_report(self.connection, before, after, report, person, proposed.reason, proposed.person)
+        new = _content(after) | {"reference": proposed.reference, "proposed_by": proposed.person}
+        self.actor.do(
+            self.connection, Act.APPROVE_DEFAULT, PAYMENT, payment_id, proposed.reason, _content(before), new
+        )
+
     def import_results(self, results: Sequence[tuple[int, Report]]) -> list[Outcome]:
         """Moves payments on by what a bank reports: (line number, report), all of them or none.
 
-        What differs from the payment list becomes a break. Raises ResultsRefused, RoleMissing, PersonUnknown.
+        What differs from the payment list becomes a break. Raises ResultsRefused, SamePerson where the one who
+        approved a payment's window asks, RoleMissing, PersonUnknown.
         """
         done: list[Outcome] = []
         with self.connection.begin():
-            self.actor.check(self.connection, Act.MARK_PAYMENT)
             tracked = self._tracked(report.payment_id for _, report in results)
+            self._check_marker(tracked)
             for line, report in results:
                 if report.payment_id not in tracked:
                     raise ResultsRefused(
@@ -181,7 +244,10 @@ class Payments:
         found = discrepancy(tracked, report)
         if found:
             unit = micros_per_minor(self.ledger.minor_unit_digits)
-            save_payment_break(connection, tracked.payment, report, *found, unit, self.ledger.time_zone)
+            moment = ledger_moment(connection, self.actor.now())
+            zone = ZoneInfo(self.ledger.time_zone)
+            today = business_day(moment, self.ledger.cut_off_seconds, zone)
+            save_payment_break(connection, tracked.payment, report, *found, unit, moment, today)
         content = {"reported": report.reported.value, "reference": report.reference}
         new = _content(after) | content | {"amount_minor": report.amount_minor}
         self.actor.do(
@@ -197,6 +263,18 @@ class Payments:
         known = store.load_reported_amount(self.connection, report)
         if known is not None and known != report.amount_minor:
             raise ResultsRefused(line, "amount", f"reference {report.reference!r} came with another before")
+
+    def _known(self, payment_id: str) -> TrackedPayment:
+        tracked = self._tracked([payment_id]).get(payment_id)
+        if tracked is None:
+            raise PaymentUnknown(f"{payment_id}: no such payment; `payments` lists them")
+        return tracked
+
+    def _check_marker(self, payment_ids: Iterable[str]) -> None:
+        """Whoever approved what is to be paid does not say that it was."""
+        person = self.actor.check(self.connection, Act.MARK_PAYMENT)
+        for payment_id, approved_by in store.load_approvers(self.connection, payment_ids).items():
+            refuse_same_person(approved_by, person.name, f"{payment_id}: approve the window and mark")
 
     def _tracked(self, payment_ids: Iterable[str]) -> dict[str, TrackedPayment]:
         listed = store.load_payments(self.connection, payment_ids=set(payment_ids))

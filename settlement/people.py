@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from sqlalchemy import Connection
 from settlement.core.deed import FORMAT, SETTLEMENT, Content, Deed, Person, deed_text
 from settlement.core.roles import Act, PersonUnknown, Role, RoleMissing, SamePerson, known_roles, role_for
 from settlement.store.audit import record
-from settlement.store.keys import RegisteredKey, read_key
+from settlement.store.keys import RegisteredKey, read_audience, read_key
 
 MAX_REASON: Final = 1_000
 """Characters of a reason."""
@@ -86,6 +87,7 @@ class Actor:
         person = self._person(connection)
         role = self._role(person, act, partner_id)
         text = deed_text(
+            audience=read_audience(connection),
             person=person,
             role=role,
             act=act,
@@ -129,14 +131,19 @@ def _known_person(key: RegisteredKey | None, key_id: str, now: datetime) -> Pers
     if not key.valid_from <= now <= key.valid_until:
         raise PersonUnknown(f"{key_id}: the key is valid from {key.valid_from} until {key.valid_until}")
     name = key.holder or key.owner
-    if name == SETTLEMENT:
+    if folded(name) == SETTLEMENT:
         raise PersonUnknown(f"{key_id}: its holder is called {SETTLEMENT}, which is the program's own name")
     return Person(name, key.key_id, key.owner, known_roles(key.roles))
 
 
+def folded(name: str) -> str:
+    """A name without what people spell in several ways: capitals, widths, runs of blanks."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+
 def refuse_same_person(first: str, second: str, item: str) -> None:
-    """Raises SamePerson where one person is to do both halves. The database refuses it again."""
-    if first == second:
+    """Raises SamePerson where one person, however spelled, is to do both halves. The database refuses it again."""
+    if folded(first) == folded(second):
         raise SamePerson(f"{item}: {first} did the first half; another person has to do the second")
 
 

@@ -28,7 +28,13 @@ from settlement.store.break_rows import Run, save_run
 from settlement.store.desk import ledger_moment
 from settlement.store.feed import read_window
 from settlement.store.intake import FileRow
-from settlement.store.load import load_last_certified_date, load_window
+from settlement.store.load import (
+    hold_window,
+    hold_windows_from,
+    load_last_certified_date,
+    load_last_window,
+    load_window,
+)
 from settlement.store.pairing import Side, pair
 from settlement.store.profiles import ProfileRow
 from settlement.store.reconciliation_reads import (
@@ -53,6 +59,10 @@ class ReconciliationDiffers(Exception):
     """Of a certified window, the comparison now comes out otherwise than it was certified."""
 
 
+class WaiverRefused(Exception):
+    """A waiver that makes no sense; `str()` names the field."""
+
+
 @dataclass(frozen=True, slots=True)
 class Declared:
     """What a file is said to be by who brings it.
@@ -61,6 +71,7 @@ class Declared:
         sha256: hex; empty where it is not known beforehand.
         control: the control record of a mapped file, a JSON object.
         profile: what reads a mapped file and compares, where it is not the stored one.
+        once: whether a file whose place another took is answered as a repeat too, and not taken in again.
     """
 
     partner_id: str
@@ -70,6 +81,7 @@ class Declared:
     control: bytes = b""
     byte_limit: int = BYTE_LIMIT
     profile: Profile | None = None
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,21 +130,22 @@ def load_file(
     evidence: Mapping[str, Any] | None = None,
     seen: Callable[[int], None] = _unseen,
 ) -> LoadedFile:
-    """Takes a partner's file in: all of it or nothing. The same file again is answered as the first time.
+    """Takes a partner's file in: all of it or nothing. The file that counts, again, is answered as the first time.
 
+    A file whose place another took, or that another version of the profile read, is taken in again.
     `evidence` is what proves where it came from (a signed call); `seen` is told of bytes as they are stored.
     Raises FileRefused, ProfileInvalid, RoleMissing, PersonUnknown.
     """
     person = actor.check(connection, Act.LOAD_FILE, declared.partner_id)
-    known = _known(connection, declared, declared.sha256) if declared.sha256 else None
+    profile = declared.profile or stored_profile(connection, declared.partner_id, declared.business_date)
+    known = _known(connection, declared, profile, declared.sha256) if declared.sha256 else None
     if known:
         return LoadedFile(known, is_repeat=True, superseded=None)
-    profile = declared.profile or stored_profile(connection, declared.partner_id, declared.business_date)
     savepoint = connection.begin_nested()
     try:
         row, values = _take_in(connection, ledger, declared, profile, pieces, seen)
         intake.lock_partner(connection, declared.partner_id)
-        known = _known(connection, declared, row.sha256)
+        known = _known(connection, declared, profile, row.sha256)
         if known:
             savepoint.rollback()
             return LoadedFile(known, is_repeat=True, superseded=None)
@@ -167,8 +180,15 @@ def _file_content(row: FileRow) -> dict[str, object]:
     }
 
 
-def _known(connection: Connection, declared: Declared, sha256: str) -> FileRow | None:
-    return intake.find_file(connection, declared.partner_id, declared.business_date, sha256)
+def _known(connection: Connection, declared: Declared, profile: Profile, sha256: str) -> FileRow | None:
+    states = ("ACCEPTED", "SUPERSEDED") if declared.once else ("ACCEPTED",)
+    version = _version_read_by(declared, profile)
+    return intake.find_file(connection, declared.partner_id, declared.business_date, sha256, version, states)
+
+
+def _version_read_by(declared: Declared, profile: Profile) -> int | None:
+    """Only a mapped file is read by a profile."""
+    return profile.version if declared.format is FileFormat.MAPPED else None
 
 
 def _take_in(
@@ -210,7 +230,7 @@ def _take_in(
         "ACCEPTED",
     )
     values = {name: getattr(row, name) for name in FileRow.__slots__ if name != "controls"}
-    version = profile.version if declared.format is FileFormat.MAPPED else None
+    version = _version_read_by(declared, profile)
     return row, values | asdict(found) | {"byte_count": byte_count, "profile_version": version}
 
 
@@ -226,6 +246,7 @@ def _reader(file_id: int, expected: Expected, declared: Declared, profile: Profi
 
 def _make_room(connection: Connection, declared: Declared) -> FileRow | None:
     """A certified day's files stand; before that the newest file counts."""
+    hold_window(connection, declared.business_date)
     window = load_window(connection, declared.business_date)
     if window and window.state.reached(WindowState.CERTIFIED):
         raise FileRefused(
@@ -275,17 +296,17 @@ def rules_of(content: object, ledger: Ledger) -> Rules:
 def set_profile(
     connection: Connection, actor: Actor, partner_id: str, profile: Profile, valid_from: date
 ) -> int:
-    """Keeps a new version of a partner's profile, for days that are not certified yet.
+    """Keeps a new version of a partner's profile, for windows that are still open.
 
+    One that changes nothing but the mapping may begin on any day that is not certified.
     Raises ProfileInvalid, StepOutOfOrder, RoleMissing, PersonUnknown.
     """
     person = actor.check(connection, Act.SET_PROFILE)
-    certified = load_last_certified_date(connection)
-    if certified and valid_from <= certified:
-        raise StepOutOfOrder(f"days up to {certified} are certified; a profile can begin after them")
     if not profiles.partner_known(connection, partner_id):
         raise ProfileInvalid(f"the hub has no partner {partner_id}")
     intake.lock_partner(connection, partner_id)
+    hold_windows_from(connection, valid_from)
+    _refuse_backdated(connection, partner_id, profile, valid_from)
     before = profiles.load_profile(connection, partner_id, date.max)
     version = profiles.save_profile(
         connection,
@@ -300,6 +321,25 @@ def set_profile(
     was = {"version": before.version, **_profile_content(_profile(before))} if before else None
     actor.do(connection, Act.SET_PROFILE, "profile", partner_id, "", was, after)
     return version
+
+
+def _refuse_backdated(connection: Connection, partner_id: str, profile: Profile, valid_from: date) -> None:
+    certified = load_last_certified_date(connection)
+    if certified and valid_from <= certified:
+        raise StepOutOfOrder(f"days up to {certified} are certified; a profile can begin after them")
+    newest = load_last_window(connection)
+    if newest is None or valid_from > newest.window.window_date:
+        return
+    # Of a closed window it is known what does not fit. Whether a file is waited for, and what counts as equal, are
+    # then no longer one person's to change: doing without a file takes two (`propose_waiver`).
+    last = newest.window.window_date
+    starts = {one.valid_from for one in profiles.load_profiles(connection, partner_id)}
+    for day in sorted({valid_from} | {start for start in starts if valid_from < start <= last}):
+        held = stored_profile(connection, partner_id, day)
+        if (held.rules, held.file_expected) != (profile.rules, profile.file_expected):
+            raise StepOutOfOrder(
+                f"windows up to {last} are closed; a profile that changes more than the mapping can begin after them"
+            )
 
 
 def _profile_content(profile: Profile) -> dict[str, object]:
@@ -320,6 +360,7 @@ def reconcile(
     """
     actor.check(connection, Act.RECONCILE)
     intake.lock_partner(connection, file.partner_id)
+    hold_window(connection, file.business_date)
     used = profile or stored_profile(connection, file.partner_id, file.business_date)
     outcome, side, rules = _compare(connection, ledger, file, used)
     window = load_window(connection, file.business_date)
@@ -336,16 +377,19 @@ def reconcile(
         moment=moment,
         today=business_day(moment, ledger),
     )
-    reconciliation_id = save_run(connection, run, outcome.found, outcome.cleared)
+    saved = save_run(connection, run, outcome.found, outcome.cleared)
     item = f"{file.partner_id}/{file.business_date}"
     after = {
-        "reconciliation_id": reconciliation_id,
+        "reconciliation_id": saved.reconciliation_id,
         "file_id": file.file_id,
         "break_count": len(outcome.found),
         "unexplained": asdict(outcome.controls.unexplained),
     }
     actor.do(connection, Act.RECONCILE, "reconciliation", item, "", None, after)
-    return replace(outcome, reconciliation_id=reconciliation_id)
+    program = actor if actor.unattended else Actor(None, unattended=True, now=actor.now)
+    for moved in saved.moves:  # the program's own deeds, whoever had it reconcile
+        program.do(connection, moved.act, "reconciliation", item, moved.words, moved.before, moved.after)
+    return replace(outcome, reconciliation_id=saved.reconciliation_id)
 
 
 def business_day(moment: datetime, ledger: Ledger) -> date:
@@ -435,13 +479,17 @@ def dry_run(
 def propose_waiver(
     connection: Connection, actor: Actor, window_date: date, partner_id: str, reason: str
 ) -> None:
-    """One person asks that a window be certified without a partner's reconciliation; another has to agree.
+    """One person asks that a window be certified without a partner's file; another has to agree.
 
-    Raises ValueError without a reason, StepOutOfOrder where one stands already, RoleMissing, PersonUnknown.
+    Raises WaiverRefused without a reason or for a partner the hub does not have, StepOutOfOrder where one stands
+    already, the file is there or the window is certified, RoleMissing, PersonUnknown.
     """
-    if not reason.strip():
-        raise ValueError("reason: a waiver needs one")
     person = actor.check(connection, Act.PROPOSE_WAIVER)
+    if not reason.strip():
+        raise WaiverRefused("reason: a waiver needs one")
+    if not profiles.partner_known(connection, partner_id):
+        raise WaiverRefused(f"partner: the hub has no {partner_id[:64]!r}")
+    _refuse_needless(connection, window_date, partner_id)
     if _waiver(connection, window_date, partner_id):
         raise StepOutOfOrder(f"{window_date}: a waiver for {partner_id} stands already")
     connection.execute(
@@ -458,19 +506,22 @@ def propose_waiver(
 
 
 def approve_waiver(connection: Connection, actor: Actor, window_date: date, partner_id: str) -> None:
-    """Another person agrees. Raises StepOutOfOrder, SamePerson, RoleMissing, PersonUnknown."""
+    """Another person agrees.
+
+    Raises StepOutOfOrder where nothing is proposed, the file is there or the window is certified, SamePerson,
+    RoleMissing, PersonUnknown.
+    """
     person = actor.check(connection, Act.APPROVE_WAIVER)
-    proposed = _waiver(connection, window_date, partner_id)
-    if proposed is None:
-        raise StepOutOfOrder(f"{window_date}: nobody proposed a waiver for {partner_id}")
+    intake.lock_partner(connection, partner_id)
+    proposed = _proposed_waiver(connection, window_date, partner_id)
     if proposed.approved_by:
         return
+    _refuse_needless(connection, window_date, partner_id)
     item = f"{partner_id}/{window_date}"
     refuse_same_person(proposed.proposed_by, person.name, f"waiver {item}")
-    columns = waivers.c
     connection.execute(
         update(waivers)
-        .where(columns.window_date == window_date, columns.partner_id == partner_id)
+        .where(waivers.c.waiver_id == proposed.waiver_id)
         .values(approved_by=person.name, approve_time=func.now())
     )
     before = {"proposed_by": proposed.proposed_by}
@@ -479,9 +530,48 @@ def approve_waiver(connection: Connection, actor: Actor, window_date: date, part
     )
 
 
+def reject_waiver(connection: Connection, actor: Actor, window_date: date, partner_id: str) -> None:
+    """Gives a proposal up, or refuses it; another may be made. Raises StepOutOfOrder, RoleMissing, PersonUnknown."""
+    person = actor.check(connection, Act.REJECT_WAIVER)
+    intake.lock_partner(connection, partner_id)
+    proposed = _proposed_waiver(connection, window_date, partner_id)
+    if proposed.approved_by:
+        raise StepOutOfOrder(f"{window_date}: the waiver for {partner_id} is approved")
+    connection.execute(
+        update(waivers)
+        .where(waivers.c.waiver_id == proposed.waiver_id)
+        .values(rejected_by=person.name, reject_time=func.now())
+    )
+    item, before = f"{partner_id}/{window_date}", {"proposed_by": proposed.proposed_by}
+    actor.do(connection, Act.REJECT_WAIVER, "waiver", item, "", before, before | {"rejected_by": person.name})
+
+
+def _refuse_needless(connection: Connection, window_date: date, partner_id: str) -> None:
+    """Holds partner and window, and refuses a waiver for a certified window or a file that is there."""
+    intake.lock_partner(connection, partner_id)
+    hold_window(connection, window_date)
+    window = load_window(connection, window_date)
+    if window and window.state.reached(WindowState.CERTIFIED):
+        raise StepOutOfOrder(f"{window_date}: the window is {window.state.value}, nothing can be waived")
+    if intake.find_accepted(connection, partner_id, window_date):
+        raise StepOutOfOrder(
+            f"{window_date}: the file of {partner_id} is there; a waiver excuses only one that is missing"
+        )
+
+
+def _proposed_waiver(connection: Connection, window_date: date, partner_id: str) -> Any:
+    proposed = _waiver(connection, window_date, partner_id)
+    if proposed is None:
+        raise StepOutOfOrder(f"{window_date}: nobody proposed a waiver for {partner_id}")
+    return proposed
+
+
 def _waiver(connection: Connection, window_date: date, partner_id: str) -> Any:
+    """The one that stands: proposed or approved."""
     columns = waivers.c
-    statement = select(columns.proposed_by, columns.approved_by)
-    return connection.execute(
-        statement.where(columns.window_date == window_date, columns.partner_id == partner_id)
-    ).one_or_none()
+    statement = select(columns.waiver_id, columns.proposed_by, columns.approved_by).where(
+        columns.window_date == window_date,
+        columns.partner_id == partner_id,
+        columns.rejected_by.is_(None),
+    )
+    return connection.execute(statement).one_or_none()

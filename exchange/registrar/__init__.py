@@ -33,7 +33,7 @@ from exchange.registrar.keys import Challenge, NewKey
 from exchange.registrar.links import Vault
 from exchange.registrar.members import ANY_MEMBER, Enrolment, LinkRequest, Outcome
 from exchange.registrar.membership import Membership
-from exchange.registrar.partners import Actor, NewPartner
+from exchange.registrar.partners import Actor, NewPartner, is_same_person
 from exchange.registrar.writes import Answered, Asked, RegistrarRefusal, Write, read_answer, write_once
 from exchange.store.reads.pages import Card, Key, Partner, Window
 from exchange.store.transactions import run_transaction
@@ -65,6 +65,7 @@ __all__ = [
     "Rules",
     "Vault",
     "Write",
+    "is_same_person",
     "preview_rate_card",
 ]
 

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, upd
 
 from exchange.core.rates import NEVER, ExpiryPolicy
 from exchange.registrar.card_checks import find_objections
-from exchange.registrar.partners import Actor, change_registry, find_partner, lock_registry
+from exchange.registrar.partners import Actor, change_registry, find_partner, is_same_person, lock_registry
 from exchange.registrar.writes import RegistrarRefusal
 from exchange.store.reads.ledger import read_clock
 from exchange.store.reads.pages import Card, Partner, to_card
@@ -92,7 +92,7 @@ def approve_rate_card(connection: Connection, actor: Actor, partner_code: str, v
     """
     change_registry(connection)
     partner, row = _find_proposed(connection, partner_code, version)
-    if row.proposed_by == actor.person:
+    if is_same_person(row.proposed_by, actor.person):
         raise RegistrarRefusal("SAME_PERSON")
     ledger = read_clock(connection)
     for objection in find_objections(connection, row, ledger):

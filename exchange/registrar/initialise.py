@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, insert, select
 
 from exchange.core.book import Terms
 from exchange.registrar.keys import MAX_VALIDITY_DAYS, OPERATOR_OWNER, check_suitable, insert_key
-from exchange.registrar.partners import change_registry
+from exchange.registrar.partners import change_registry, folded
 from exchange.registrar.windows import NO_HASH
 from exchange.store.tables import CHAIN, LEDGER
 from tongdui.signing import HUB_OWNER
@@ -75,7 +75,7 @@ def initialise(
     """
     for person in people:
         matched(HOLDER, "holder", person.name)
-    if len({person.name for person in people}) < max(FIRST_PEOPLE, len(people)):
+    if len({folded(person.name) for person in people}) < max(FIRST_PEOPLE, len(people)):
         raise ValueError("two different people at least")
     change_registry(connection)
     if connection.execute(select(LEDGER.c.singleton)).first() is not None:

@@ -12,7 +12,14 @@ from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 from sqlalchemy import Connection, any_, func, insert, literal, select, update
 
-from exchange.registrar.partners import Actor, change_registry, find_partner, lock_registry
+from exchange.registrar.partners import (
+    Actor,
+    change_registry,
+    find_partner,
+    folded,
+    is_same_person,
+    lock_registry,
+)
 from exchange.registrar.writes import RegistrarRefusal
 from exchange.store.reads.pages import KEY_COLUMNS, Key, to_key
 from exchange.store.tables import KEY_CHALLENGES, KEYS, LEDGER
@@ -71,10 +78,15 @@ def create_key_challenge(connection: Connection, owner: str, holder: str) -> Cha
 
 
 def register_key(connection: Connection, actor: Actor, new: NewKey) -> Key:
-    """Registers a key. Raises PARTNER_UNKNOWN, KEY_UNSUITABLE, KEY_PROOF_INVALID, or KEY_STATE where it is known."""
+    """Registers a key.
+
+    Raises PARTNER_UNKNOWN, KEY_UNSUITABLE, KEY_PROOF_INVALID, KEY_STATE where it is known, or INVALID_FIELD where
+    its holder is another one's name spelled otherwise: one person would count as two.
+    """
     lock_registry(connection)
     _check_owner(connection, new.owner)
     check_suitable(new.public_key)
+    _check_spelling(connection, new)
     _check_proof(connection, new)
     made = key_id(new.owner, new.public_key)
     if connection.execute(select(KEYS.c.key_id).where(KEYS.c.key_id == made)).first():
@@ -97,7 +109,7 @@ def approve_key(connection: Connection, actor: Actor, wanted: str) -> Key:
     ).one()
     if key.state != "registered":
         raise RegistrarRefusal("KEY_STATE")
-    if registered_by == actor.person:
+    if is_same_person(registered_by, actor.person):
         raise RegistrarRefusal("SAME_PERSON")
     if key.valid_until <= now:
         raise RegistrarRefusal("KEY_STATE")
@@ -136,7 +148,7 @@ def _is_needed(connection: Connection, key: Key) -> bool:
         literal(OPERATOR_ROLE) == any_(columns.roles),
     )
     rows = connection.execute(select(columns.key_id, columns.holder).where(*active)).all()
-    others = {row.holder for row in rows if row.key_id != key.key_id}
+    others = {folded(row.holder) for row in rows if row.key_id != key.key_id}
     return any(row.key_id == key.key_id for row in rows) and len(others) < MIN_OPERATORS
 
 
@@ -176,6 +188,16 @@ def insert_key(  # one argument a column
 def _check_owner(connection: Connection, owner: str) -> None:
     if owner != OPERATOR_OWNER:
         find_partner(connection, owner)
+
+
+def _check_spelling(connection: Connection, new: NewKey) -> None:
+    """Only the operator's keys have holders, and only its people register those: they may know each other's names."""
+    if new.owner != OPERATOR_OWNER:
+        return
+    holders = connection.execute(select(KEYS.c.holder).where(KEYS.c.owner == OPERATOR_OWNER).distinct())
+    for known in holders.scalars():
+        if known != new.holder and is_same_person(known, new.holder):
+            raise RegistrarRefusal("INVALID_FIELD", field="holder", registered_as=known)
 
 
 def _check_proof(connection: Connection, new: NewKey) -> None:

@@ -25,6 +25,16 @@ class Actor(NamedTuple):
         return self.partner_id == OPERATOR
 
 
+def folded(name: str) -> str:
+    """A person's name, printable ASCII, without what people spell in several ways: capitals and runs of blanks."""
+    return " ".join(name.casefold().split())
+
+
+def is_same_person(first: str, second: str) -> bool:
+    """Whether two names are one person's, for the rule of two people."""
+    return folded(first) == folded(second)
+
+
 class NewPartner(NamedTuple):
     """A partner to create; the code is well formed and not reserved."""
 

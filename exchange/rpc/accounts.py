@@ -10,7 +10,7 @@ from exchange.batcher import Batcher
 from exchange.core import commands as core
 from exchange.core.commands import OperatorCommand
 from exchange.core.ids import OPERATOR, RESERVED_PARTNER_IDS, entry_text, member_number
-from exchange.registrar import Registrar
+from exchange.registrar import Registrar, is_same_person
 from exchange.rpc.calls import Incoming, Method
 from exchange.rpc.commands import MAX_REASON, Asker, to_burn, to_claw_back_earn, to_earn, to_refund_burn
 from exchange.rpc.directory import Directory
@@ -152,7 +152,7 @@ class AccountsService:
         )
         if found is None:
             raise error("ADJUSTMENT_UNKNOWN")
-        if found.proposed_by == incoming.caller.person():
+        if is_same_person(found.proposed_by, incoming.caller.person()):
             raise error("SAME_PERSON")
         proposal = messages.ProposeAdjustmentRequest.FromString(found.proposal)
         subject = self._subject(proposal)

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from exchange.core.ids import OPERATOR
 from exchange.registrar import Actor, Answered, Asked, RegistrarRefusal, Write
 from exchange.rpc.calls import REPLAYED, Incoming
-from exchange.rpc.errors import CallError, error
+from exchange.rpc.errors import CallError, InvalidField, error, invalid_field_status
 from exchange.rpc.lanes import Lane
 from exchange.rpc.signatures import Caller
 from exchange.rpc.translate import check_request_id, check_text
@@ -55,6 +55,12 @@ def own_partner(field: str, named: str, caller: Caller) -> str:
 
 def refusal_error(refusal: RegistrarRefusal) -> CallError:
     """The error of a refusal."""
+    if refusal.reason == "INVALID_FIELD":
+        known = refusal.metadata["registered_as"]
+        described = f"is registered as {known}; one person has one spelling"
+        return CallError(
+            invalid_field_status(InvalidField(refusal.metadata["field"], described)), refusal.reason
+        )
     return error(refusal.reason, **refusal.metadata)
 
 

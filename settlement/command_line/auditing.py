@@ -113,10 +113,13 @@ def _tell(session: Session, chain: Chain) -> None:
 def _signatures(connection: Connection, own_id: str | None) -> Callable[[AuditRow], str]:
     """What is wrong with a row's signature, or nothing. Keys are read once each."""
     known: dict[str, RegisteredKey | None] = {}
+    audience = read_ledger(connection).audience
 
     def fault(row: AuditRow) -> str:
         if not row.signature:
             return ""  # settlement without a key at hand; a constraint allows it to nobody else
+        if (text_content(row.text) or {}).get("audience") != audience:
+            return "it was signed for another ledger"
         if row.key_id not in known:
             known[row.key_id] = read_key(connection, row.key_id)
         return _signature_fault(row, known[row.key_id], own_id)

@@ -30,6 +30,7 @@ from settlement.command_line.session import (
     open_hub,
     own_key,
 )
+from settlement.core.break_state import BreakActRefused
 from settlement.core.business_day import business_day
 from settlement.core.day_plan import (
     DayFacts,
@@ -41,11 +42,12 @@ from settlement.core.day_plan import (
     dispute_decisions,
     next_step,
 )
+from settlement.core.mapping import ProfileInvalid
 from settlement.core.partner_file import FileRefused
 from settlement.core.roles import Role
 from settlement.core.run_state import StepOutOfOrder
 from settlement.daily_run import ChecksFailed, DailyRun, ResultDiffers, Verify
-from settlement.desk import Desk
+from settlement.desk import BreakUnknown, Desk
 from settlement.payments import Payments, VerifySettled
 from settlement.people import Actor
 from settlement.reconciliation import ReconciliationDiffers, TooManyDifferences, load_file, reconcile
@@ -95,7 +97,7 @@ class UnattendedDay:
             content: dict[str, Any] = {"file": waiting.path.name}
             try:
                 content |= self._load(waiting)
-            except (NameUnknown, FileRefused) as refused:
+            except (NameUnknown, FileRefused, ProfileInvalid, OSError) as refused:
                 content |= {"refused": str(refused)}
                 what = f"{waiting.path.name}: {refused}"
                 self.decisions.append(
@@ -219,9 +221,21 @@ class UnattendedDay:
         with connection.begin():
             now = ledger_moment(connection, datetime.now(UTC))
             today = business_day(now, ledger.cut_off_seconds, ZoneInfo(ledger.time_zone))
-            Desk(connection, self.run.actor, now, today).expire_disputes()
+            late = Desk(connection, self.run.actor, now, today).late_disputes()
+        for dispute_id in late:
+            self._expire(dispute_id, now, today)
+        with connection.begin():
             self.decisions += break_decisions(*day_facts.read_waiting_breaks(connection, now))
             self.decisions += dispute_decisions(day_facts.read_waiting_disputes(connection))
+
+    def _expire(self, dispute_id: int, now: datetime, today: date) -> None:
+        connection = self.run.connection
+        try:
+            with connection.begin():
+                Desk(connection, self.run.actor, now, today).expire_dispute(dispute_id)
+        except (BreakActRefused, BreakUnknown) as refused:
+            what = f"dispute {dispute_id} could not expire: {refused}"
+            self.decisions.append(Decision(None, Role.FINANCE_CHECKER, what, "dispute list"))
 
 
 def daily(session: Session, arguments: argparse.Namespace) -> None:

@@ -43,7 +43,8 @@ class Waiting:
             raise NameUnknown(f"its name has {parts[1]!r} where a day belongs, YYYY-MM-DD") from None
         file_format = _FORMATS[parts[2]]
         control = self._control() if file_format is FileFormat.MAPPED else b""
-        return Declared(parts[0], day, file_format, self._sha256(), control)
+        # Files stay in the inbox: one whose place another took must not come back every night.
+        return Declared(parts[0], day, file_format, self._sha256(), control, once=True)
 
     def pieces(self) -> Iterator[bytes]:
         """Its bytes."""

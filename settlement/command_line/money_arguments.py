@@ -49,13 +49,14 @@ def add_money_commands(
 def _add_payment(add: AddCommand) -> None:
     show = add("show", "show one payment and its history", _DATABASE, dated=False)
     mark = add("mark", "move one payment on", _ACT, dated=False)
-    for command in (show, mark):
+    default = add("default", "approve a default that another person proposed", _ACT, dated=False)
+    for command in (show, mark, default):
         command.add_argument("payment_id", metavar="ID", help="as on the payment list")
     mark.add_argument(
         "--state",
         required=True,
         choices=_states(*(state for state in PaymentState if state is not PaymentState.DUE)),
-        help="what has become of it",
+        help="what has become of it; defaulted is a proposal",
     )
     mark.add_argument(
         "--reference",

@@ -90,7 +90,7 @@ def show_payment(session: Session, arguments: argparse.Namespace) -> None:
 
 
 def mark(session: Session, arguments: argparse.Namespace) -> None:
-    """Moves a payment on by what a person knows of it."""
+    """Moves a payment on by what a person knows of it; a default is proposed."""
     session.settings.require("person_key_file")
     state, reason = PaymentState(arguments.state.upper()), arguments.reason or ""
     if state is PaymentState.DEFAULTED and not reason:
@@ -99,6 +99,15 @@ def mark(session: Session, arguments: argparse.Namespace) -> None:
         outcome = payments.mark(arguments.payment_id, state, arguments.reference, reason)
         ledger = payments.ledger
     _show_outcomes(session, [outcome], ledger)
+
+
+def approve_default(session: Session, arguments: argparse.Namespace) -> None:
+    """Approves that a payment is defaulted, as another person than who proposed it."""
+    session.settings.require("person_key_file")
+    with open_payments(session.settings) as payments:
+        outcomes = payments.approve_default(arguments.payment_id)
+        ledger = payments.ledger
+    _show_outcomes(session, outcomes, ledger)
 
 
 def import_results(session: Session, arguments: argparse.Namespace) -> None:

@@ -44,6 +44,7 @@ from settlement.reconciliation import (
     propose_waiver,
     read_profile,
     reconcile,
+    reject_waiver,
     set_profile,
 )
 from settlement.store import feed
@@ -96,6 +97,7 @@ def add_reconciling_commands(
     what = waive.add_mutually_exclusive_group(required=True)
     what.add_argument("--reason", metavar="TEXT", help="propose it, and why")
     what.add_argument("--approve", action="store_true", help="agree to what another person proposed")
+    what.add_argument("--reject", action="store_true", help="give up or refuse what was proposed")
     profile = below("profile", "set and show how a partner's file is read and compared")
     changed = profile("set", "keep a new version of a partner's profile", _ACT, dated=False)
     changed.add_argument("file", metavar="FILE", help="a JSON object: mapping, rules, file_expected")
@@ -245,15 +247,17 @@ def _progress(files: Sequence[FileRow], session: Session) -> Iterator[FileRow]:
 
 
 def waive(session: Session, arguments: argparse.Namespace) -> None:
-    """Proposes a waiver, or agrees to one."""
+    """Proposes a waiver, agrees to one, or gives one up."""
     session.settings.require("person_key_file")
     with _open_office(session) as office, office.transaction() as connection:
         given = (connection, office.actor, arguments.date, arguments.partner)
         if arguments.approve:
             approve_waiver(*given)
+        elif arguments.reject:
+            reject_waiver(*given)
         else:
             propose_waiver(*given, arguments.reason)
-    state = "APPROVED" if arguments.approve else "PROPOSED"
+    state = "APPROVED" if arguments.approve else "REJECTED" if arguments.reject else "PROPOSED"
     content = {"window_date": str(arguments.date), "partner_id": arguments.partner, "state": state}
     session.show(content, lambda: f"{arguments.date}: waiver for {arguments.partner} {state.lower()}")
 

@@ -47,6 +47,9 @@ class Resolution(Enum):
     NO_ACTION = "NO_ACTION"
     """There was nothing to do."""
 
+    RECLASSIFIED = "RECLASSIFIED"
+    """The same deal is another break now, by a later run: only the program resolves this way."""
+
 
 PROPOSED: Final = (Resolution.WRITTEN_OFF, Resolution.PARTNER_FIXED, Resolution.NO_ACTION)
 """The resolutions a person proposes in words. `ADJUSTED` comes with what is to be posted."""

@@ -80,6 +80,7 @@ class AuditRow:
 
 def deed_text(  # noqa: PLR0913 - what a deed says, each by its name
     *,
+    audience: str,
     person: Person,
     role: Role,
     act: Act,
@@ -91,9 +92,13 @@ def deed_text(  # noqa: PLR0913 - what a deed says, each by its name
     public_key: str,
     signed_time: datetime,
 ) -> bytes:
-    """What is signed, without `FORMAT`. `public_key` is base64url; the key id is made from it."""
+    """What is signed, without `FORMAT`. `audience` is the ledger's name: a deed counts in one ledger only.
+
+    `public_key` is base64url; the key id is made from it.
+    """
     return canonical_json(
         {
+            "audience": audience,
             "person": person.name,
             "key_id": person.key_id,
             "public_key": public_key,

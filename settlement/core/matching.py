@@ -49,35 +49,37 @@ class Rules:
 
 
 def read_rules(content: object, default: Rules) -> Rules:
-    """The rules a profile's JSON says, the rest by default. Raises RulesInvalid."""
+    """The rules a profile's JSON says, the rest by default. Raises RulesInvalid.
+
+    What is ROUNDING resolves itself, so a profile may make `rounding_micros` smaller than the default, not larger.
+    """
     if not isinstance(content, dict):
         raise RulesInvalid("rules: must be an object")
     known = {field.name for field in fields(Rules)}
     for name, value in content.items():
         if name not in known:
             raise RulesInvalid(f"rules.{name}: is no rule")
-        _check_rule(name, value)
+        _check_rule(name, value, _HIGHEST | {"rounding_micros": default.rounding_micros})
     given = dict(content)
     if "compared" in given:
         given["compared"] = tuple(given["compared"])
     return replace(default, **given)
 
 
-def _check_rule(name: str, value: object) -> None:
+def _check_rule(name: str, value: object, highest: Mapping[str, int]) -> None:
     if name == "compared":
         good = isinstance(value, list) and all(one in COMPARABLE for one in value)
         expected = f"a list of {', '.join(COMPARABLE)}"
     elif name == "auto_resolve_rounding":
         good, expected = isinstance(value, bool), "true or false"
     else:
-        highest = _HIGHEST[name]
-        good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= highest
-        expected = f"a whole number of 0 to {highest:,}"
+        good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= highest[name]
+        expected = f"a whole number of 0 to {highest[name]:,}"
     if not good:
         raise RulesInvalid(f"rules.{name}: must be {expected}")
 
 
-_HIGHEST: Final = {"time_tolerance_minutes": 720, "rounding_micros": 1_000_000, "break_limit": 1_000_000}
+_HIGHEST: Final = {"time_tolerance_minutes": 720, "break_limit": 1_000_000}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ The operator's own net position is what stays with it, so it has no payment (doc
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from enum import Enum
 from typing import Final
@@ -42,7 +42,7 @@ class PaymentState(Enum):
     """The bank, or the debtor, said no. It may be sent again, as another attempt."""
 
     DEFAULTED = "DEFAULTED"
-    """Final: the debtor does not pay. Burns stand; who bears it is named."""
+    """Final: the debtor does not pay. Burns stand; who bears it is named. What arrives later reduces the loss."""
 
 
 FINAL: Final = frozenset({PaymentState.RECEIVED, PaymentState.DEFAULTED})
@@ -52,14 +52,19 @@ _NEXT: Final = {
     PaymentState.SENT: {PaymentState.RECEIVED, PaymentState.REJECTED},
     PaymentState.REJECTED: {PaymentState.SENT, PaymentState.RECEIVED},
     PaymentState.RECEIVED: {PaymentState.RECEIVED},
+    PaymentState.DEFAULTED: {PaymentState.RECEIVED, PaymentState.REJECTED},
 }
 _PAY_NEXT: Final = {
     PaymentState.DUE: {PaymentState.SENT},
     PaymentState.SENT: {PaymentState.RECEIVED, PaymentState.REJECTED},
     PaymentState.REJECTED: {PaymentState.SENT},
     PaymentState.RECEIVED: {PaymentState.RECEIVED},
+    PaymentState.DEFAULTED: {PaymentState.RECEIVED, PaymentState.REJECTED},
 }
-"""A payment of ours is confirmed only after it was sent; a debtor may pay before anybody asks, or twice."""
+"""A payment of ours is confirmed only after it was sent; a debtor may pay before anybody asks, or twice.
+
+A bank may report a payment that was given up meanwhile: that is kept, and moves it to no other state.
+"""
 
 
 class PaymentOutOfOrder(Exception):
@@ -96,8 +101,15 @@ class Payment:
 
     @property
     def borne_by(self) -> str:
-        """Who bears it if the debtor does not pay: the other partner of the contract, else the operator."""
+        """Who bears it if the debtor does not pay: the creditor of a bilateral contract, else the operator."""
+        if self.direction is Direction.PAY:
+            return self.party_id
         return self.counterparty_id or OPERATOR
+
+    @property
+    def opposite_id(self) -> str:
+        """The other payment of a bilateral pair: what is collected from one partner is paid to the other."""
+        return f"{self.window_date}-{self.counterparty_id}/{self.party_id}" if self.counterparty_id else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +119,7 @@ class TrackedPayment:
     Attributes:
         attempt: how many times it was sent, or is to be sent, from 1.
         moved_minor: what the bank says has arrived so far, over all reports.
-        borne_by: who bears a default; empty of every other payment.
+        borne_by: who bears a default, less what arrived all the same; empty of every other payment.
     """
 
     payment: Payment
@@ -185,7 +197,8 @@ def after_report(tracked: TrackedPayment, report: Report) -> TrackedPayment:
             f"{payment.payment_id}: {payment.direction.value}, {tracked.state.value}, cannot become {state.value}"
         )
     moved = tracked.moved_minor + (report.amount_minor if state is PaymentState.RECEIVED else 0)
-    if state is PaymentState.RECEIVED and moved < payment.amount_minor:
+    short = state is PaymentState.RECEIVED and moved < payment.amount_minor
+    if short or tracked.state is PaymentState.DEFAULTED:
         state = tracked.state
     again = state is PaymentState.SENT and tracked.state is PaymentState.REJECTED
     return TrackedPayment(
@@ -193,8 +206,25 @@ def after_report(tracked: TrackedPayment, report: Report) -> TrackedPayment:
         state=state,
         attempt=tracked.attempt + again,
         moved_minor=moved,
-        borne_by=payment.borne_by if state is PaymentState.DEFAULTED else "",
+        borne_by=(tracked.borne_by or payment.borne_by) if state is PaymentState.DEFAULTED else "",
     )
+
+
+def after_default(
+    tracked: TrackedPayment, opposite: TrackedPayment | None, report: Report
+) -> tuple[TrackedPayment, ...]:
+    """The payments that a default ends: the debtor's own, and of a bilateral pair also the creditor's.
+
+    Whoever was not paid yet bears it, and is not paid. A creditor that has all of its money keeps it: then the
+    operator bears the default. Raises PaymentOutOfOrder.
+    """
+    ended = after_report(tracked, report)
+    if opposite is None:
+        return (ended,)
+    if opposite.state is PaymentState.RECEIVED:
+        return (replace(ended, borne_by=OPERATOR),)
+    both = replace(opposite, state=PaymentState.DEFAULTED, borne_by=opposite.payment.borne_by)
+    return ended, both
 
 
 class Discrepancy(Enum):
@@ -206,12 +236,17 @@ class Discrepancy(Enum):
 
 
 def discrepancy(before: TrackedPayment, report: Report) -> tuple[Discrepancy, int] | None:
-    """The break a report makes, with the minor units at stake; None where it says what was expected."""
+    """The break a report makes, with the minor units at stake; None where it says what was expected.
+
+    Of a defaulted payment nothing is expected, so only more than all of it is a break.
+    """
     amount = before.payment.amount_minor
-    if report.reported is PaymentState.REJECTED:
+    missing = amount - before.moved_minor - report.amount_minor
+    if before.state is PaymentState.DEFAULTED and missing >= 0:
+        return None
+    if report.reported is PaymentState.REJECTED and before.state is not PaymentState.DEFAULTED:
         return Discrepancy.REJECTED, amount - before.moved_minor
     if report.reported is PaymentState.RECEIVED:
-        missing = amount - before.moved_minor - report.amount_minor
         if missing > 0:
             return Discrepancy.SHORT, missing
         if missing < 0:

@@ -40,7 +40,7 @@ class PartnerRecord:
 
 @dataclass(frozen=True, slots=True)
 class Waiver:
-    """Two people let a window pass without a partner's reconciliation."""
+    """Two people let a window pass without a partner's file."""
 
     partner_id: str
     proposed_by: str
@@ -63,10 +63,13 @@ NO_RECORDS = Records()
 
 
 def record_faults(records: Records) -> tuple[str, ...]:
-    """What keeps a window from being certified, a sentence for each partner; waived partners have none."""
-    waived = {waiver.partner_id for waiver in records.waivers}
+    """What keeps a window from being certified, a sentence for each partner.
+
+    A waiver excuses a file that is missing. One that is there has to be explained, waived or not.
+    """
+    excused = {waiver.partner_id for waiver in records.waivers} - set(records.loaded)
     by_partner = {record.partner_id: record for record in records.reconciled}
-    concerned = sorted({*records.expected, *records.loaded} - waived)
+    concerned = sorted({*records.expected, *records.loaded} - excused)
     faults = ((partner_id, _fault(partner_id, records, by_partner)) for partner_id in concerned)
     return tuple(f"{partner_id}: {fault}" for partner_id, fault in faults if fault)
 

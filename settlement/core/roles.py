@@ -53,6 +53,8 @@ class Act(Enum):
     APPROVE = ("approve", _CHECKER)
     EXPORT = ("export", _MAKER, _PROGRAM)
     MARK_PAYMENT = ("mark_payment", _MAKER)
+    PROPOSE_DEFAULT = ("propose_default", _MAKER)
+    APPROVE_DEFAULT = ("approve_default", _CHECKER)
     SETTLE = ("settle", _MAKER, _PROGRAM)
     SET_CONTRACT = ("set_contract", _MAKER)
 
@@ -61,14 +63,16 @@ class Act(Enum):
     RECONCILE = ("reconcile", _MAKER, _OPERATOR, _PROGRAM)
     PROPOSE_WAIVER = ("propose_waiver", _MAKER)
     APPROVE_WAIVER = ("approve_waiver", _CHECKER)
+    REJECT_WAIVER = ("reject_waiver", _MAKER, _CHECKER)
 
     ASSIGN_BREAK = ("assign_break", _MAKER, _OPERATOR)
     COMMENT_BREAK = ("comment_break", _MAKER, _CHECKER, _OPERATOR, _PARTNER)
     CLEAR_BREAK = ("clear_break", _PROGRAM)
+    ESCALATE_BREAK = ("escalate_break", _PROGRAM)
     PROPOSE_RESOLUTION = ("propose_resolution", _MAKER)
     APPROVE_RESOLUTION = ("approve_resolution", _CHECKER)
     REJECT_RESOLUTION = ("reject_resolution", _CHECKER)
-    REOPEN_BREAK = ("reopen_break", _MAKER, _CHECKER)
+    REOPEN_BREAK = ("reopen_break", _MAKER, _CHECKER, _PROGRAM)
     PROPOSE_ADJUSTMENT = ("propose_adjustment", _MAKER)
     APPROVE_ADJUSTMENT = ("approve_adjustment", _CHECKER)
 

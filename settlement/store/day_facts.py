@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import date, datetime
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
@@ -50,16 +51,16 @@ def _computed(connection: Connection, window_date: date) -> DayFacts:
     records = read_records(connection, window_date)
     waived = {waiver.partner_id for waiver in records.waivers}
     current = {one.partner_id: one for one in records.reconciled if not (one.superseded or one.stale)}
-    loaded = set(records.loaded) - waived
+    loaded = set(records.loaded)
     return DayFacts(
         window_date,
         WindowState.COMPUTED,
-        missing_files=tuple(sorted(set(records.expected) - set(records.loaded) - waived)),
+        missing_files=tuple(sorted(set(records.expected) - loaded - waived)),
         unread_files=not loaded <= current.keys(),
         unexplained=tuple(
             sorted(name for name in loaded & current.keys() if current[name].unexplained != NOTHING)
         ),
-        open_waivers=_open_waivers(connection, window_date),
+        open_waivers=_open_waivers(connection, window_date, loaded),
         earlier_certified=not _uncertified_before(connection, window_date),
     )
 
@@ -68,14 +69,17 @@ def read_unread_partners(connection: Connection, window_date: date) -> list[str]
     """The partners whose file of a day no reconciliation has read, or that has to be read again."""
     records = read_records(connection, window_date)
     current = {one.partner_id for one in records.reconciled if not (one.superseded or one.stale)}
-    waived = {waiver.partner_id for waiver in records.waivers}
-    return sorted(set(records.loaded) - waived - current)
+    return sorted(set(records.loaded) - current)
 
 
-def _open_waivers(connection: Connection, window_date: date) -> tuple[str, ...]:
+def _open_waivers(connection: Connection, window_date: date, loaded: Collection[str]) -> tuple[str, ...]:
+    """Nobody has to agree any more to do without a file that came."""
     columns = waivers.c
     proposed = select(columns.partner_id).where(
-        columns.window_date == window_date, columns.approved_by.is_(None)
+        columns.window_date == window_date,
+        columns.approved_by.is_(None),
+        columns.rejected_by.is_(None),
+        columns.partner_id.not_in(loaded),
     )
     return tuple(connection.execute(proposed.order_by(columns.partner_id)).scalars())
 

@@ -6,7 +6,7 @@ Memory stays flat: of a file, a few parts of 1 MiB and their rows are held at a 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from itertools import chain, islice
@@ -184,15 +184,30 @@ def read_file_controls(connection: Connection, file_id: int) -> Controls:
     return Controls(*(int(total) for total in row))
 
 
-def find_file(connection: Connection, partner_id: str, business_date: date, sha256: str) -> FileRow | None:
-    """The file of this content, if it was accepted for this partner and day."""
+def find_file(
+    connection: Connection,
+    partner_id: str,
+    business_date: date,
+    sha256: str,
+    profile_version: int | None,
+    states: Collection[str] = ("ACCEPTED",),
+) -> FileRow | None:
+    """The newest file of this content for this partner and day, in one of `states`.
+
+    `profile_version` is what it was read by; None for a file that needs no mapping.
+    """
     columns = partner_files.c
     row = connection.execute(
-        select(partner_files).where(
+        select(partner_files)
+        .where(
             columns.partner_id == partner_id,
             columns.business_date == business_date,
             columns.sha256 == sha256,
+            columns.profile_version.is_not_distinct_from(profile_version),
+            columns.state.in_(states),
         )
+        .order_by(columns.file_id.desc())
+        .limit(1)
     ).one_or_none()
     return file_row(row) if row else None
 

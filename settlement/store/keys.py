@@ -25,6 +25,11 @@ class RegisteredKey:
     valid_until: datetime
 
 
+def read_audience(connection: Connection) -> str:
+    """The name of the ledger that the keys are registered at."""
+    return str(connection.execute(select(views.ledger_v1.c.audience)).scalar_one())
+
+
 def read_staff(connection: Connection) -> list[RegisteredKey]:
     """The keys of the operator's people, in whatever state, by holder."""
     columns = views.keys_v1.c

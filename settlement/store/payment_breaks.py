@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date, datetime, timedelta
 from typing import Final
 
 from sqlalchemy import Connection, text
@@ -16,10 +17,8 @@ INSERT INTO settlement.breaks (partner_id, business_key, window_date, type, seve
     opened_time, due_time, request_id, hub, partner, points_at_stake, amount_at_stake_micros,
     earned_points_difference, burned_points_difference, claimed_difference_micros, owed_difference_micros,
     seen_count, last_seen_date)
-SELECT :partner_id, :business_key, :window_date, :type, :severity, 'OPEN', :detail, day, moment,
-    moment + make_interval(hours => :due_hours), '', CAST(:listed AS jsonb), CAST(:reported AS jsonb),
-    0, :at_stake_micros, 0, 0, 0, 0, 1, day
-FROM (SELECT now() AS moment, CAST(now() AT TIME ZONE :time_zone AS date) AS day) AS present
+VALUES (:partner_id, :business_key, :window_date, :type, :severity, 'OPEN', :detail, :today, :moment, :due_time,
+    '', CAST(:listed AS jsonb), CAST(:reported AS jsonb), 0, :at_stake_micros, 0, 0, 0, 0, 1, :today)
 """
 )
 
@@ -31,9 +30,13 @@ def save_payment_break(
     found: Discrepancy,
     at_stake_minor: int,
     unit_micros: int,
-    time_zone: str,
+    moment: datetime,
+    today: date,
 ) -> None:
-    """Opens a break for what a report says otherwise, on the ledger's present day. A report is kept only once."""
+    """Opens a break for what a report says otherwise. A report is kept only once.
+
+    `moment` is when, by the ledger, and `today` the business day it is on; the due time counts from it.
+    """
     listed = {
         "payment_id": payment.payment_id,
         "direction": payment.direction.value,
@@ -55,10 +58,11 @@ def save_payment_break(
             "type": found.value,
             "severity": severity.label,
             "detail": f"the bank reports {report.reported.value} under {report.reference}",
-            "due_hours": severity.due_hours,
+            "due_time": moment + timedelta(hours=severity.due_hours),
             "listed": json.dumps(listed),
             "reported": json.dumps(reported),
             "at_stake_micros": at_stake_micros,
-            "time_zone": time_zone,
+            "moment": moment,
+            "today": today,
         },
     )

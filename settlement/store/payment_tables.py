@@ -37,6 +37,8 @@ payments: Final = Table(
     Column("attempt", Integer, nullable=False, server_default="1"),
     Column("moved_minor", Whole, nullable=False, server_default="0"),
     Column("borne_by", Text),
+    Column("default_proposed_by", Text),
+    Column("default_approved_by", Text),
     run_reference(),
     Index("payments_window", "window_date"),
 )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Select, func, insert, select, update
+from sqlalchemy.dialects import postgresql
 
 from settlement.core.parties import party_order
 from settlement.core.payments import Direction, Payment, PaymentState, Report, TrackedPayment
@@ -97,6 +98,63 @@ def load_events(connection: Connection, payment_id: str) -> list[PaymentEvent]:
     return [PaymentEvent(*row) for row in rows]
 
 
+DEFAULT_PROPOSED: Final = "DEFAULT_PROPOSED"
+"""What the history calls the first half of a default; it changes no state."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProposedDefault:
+    """The first half of a default: who says that a debtor does not pay, and why."""
+
+    payment_id: str
+    person: str
+    reference: str
+    reason: str
+
+
+def load_approvers(connection: Connection, payment_ids: Iterable[str]) -> dict[str, str]:
+    """Who approved the windows of payments, by payment."""
+    columns = payments.c
+    rows = connection.execute(
+        select(columns.payment_id, columns.approved_by).where(columns.payment_id.in_(list(payment_ids)))
+    )
+    return {row.payment_id: row.approved_by for row in rows}
+
+
+def load_proposed_default(connection: Connection, payment_id: str) -> ProposedDefault | None:
+    """The newest proposal that a payment be defaulted; None where there is none."""
+    columns = payment_events.c
+    row = connection.execute(
+        select(columns.payment_id, columns.person, columns.reference, columns.reason)
+        .where(columns.payment_id == payment_id, columns.reported == DEFAULT_PROPOSED)
+        .order_by(columns.event_id.desc())
+        .limit(1)
+    ).first()
+    return ProposedDefault(*row) if row else None
+
+
+def save_proposed_default(connection: Connection, tracked: TrackedPayment, proposed: ProposedDefault) -> bool:
+    """Keeps a proposal. False where the same payment has one of the same reference."""
+    columns = payment_events.c
+    added = connection.execute(
+        postgresql.insert(payment_events)
+        .values(
+            payment_id=proposed.payment_id,
+            attempt=tracked.attempt,
+            state_before=tracked.state.value,
+            state_after=tracked.state.value,
+            reported=DEFAULT_PROPOSED,
+            amount_minor=0,
+            reference=proposed.reference,
+            person=proposed.person,
+            reason=proposed.reason,
+        )
+        .on_conflict_do_nothing(index_elements=[columns.payment_id, columns.reported, columns.reference])
+        .returning(columns.event_id)
+    )
+    return added.first() is not None
+
+
 def load_reported_amount(connection: Connection, report: Report) -> int | None:
     """The amount of the same report where it was made before; None where it is new."""
     columns = payment_events.c
@@ -117,8 +175,9 @@ def save_report(
     report: Report,
     person: str,
     reason: str,
+    default_proposed_by: str | None = None,
 ) -> None:
-    """Keeps a report and what it makes of its payment."""
+    """Keeps a report and what it makes of its payment. The database refuses one person for a default's halves."""
     connection.execute(
         insert(payment_events).values(
             payment_id=report.payment_id,
@@ -132,6 +191,11 @@ def save_report(
             reason=reason,
         )
     )
+    default = (
+        {"default_proposed_by": default_proposed_by, "default_approved_by": person}
+        if default_proposed_by
+        else {}
+    )
     connection.execute(
         update(payments)
         .where(payments.c.payment_id == report.payment_id)
@@ -140,6 +204,7 @@ def save_report(
             attempt=after.attempt,
             moved_minor=after.moved_minor,
             borne_by=after.borne_by or None,
+            **default,
         )
     )
 

@@ -39,4 +39,6 @@ audit_log: Final = Table(
     Column("hash", LargeBinary, nullable=False),
     UniqueConstraint("previous_hash", name="audit_log_chain"),
     Index("audit_log_item", "item_kind", "item_id"),
+    Index("audit_log_act_person", "person", "audit_id"),
+    Index("audit_log_act_time", "act_time"),
 )

@@ -90,7 +90,9 @@ SELECT break_id, window_date, hub, partner, {", ".join(control_column(it, "diffe
 FROM settlement.breaks
 WHERE partner_id = :partner_id AND window_date < :day AND type = ANY(:types)
     AND (cleared_date = :day OR cleared_date IS NULL AND resolution IS DISTINCT FROM 'ADJUSTED'
-        AND resolution IS DISTINCT FROM 'PARTNER_FIXED')
+        AND resolution IS DISTINCT FROM 'PARTNER_FIXED' AND resolution IS DISTINCT FROM 'RECLASSIFIED'
+        AND NOT EXISTS (SELECT FROM settlement.resolutions
+            WHERE resolutions.break_id = breaks.break_id AND resolutions.entry_id IS NOT NULL))
 ORDER BY window_date, break_id
 """  # noqa: S608 - names of ours
 
@@ -241,15 +243,21 @@ ORDER BY reconciliations.partner_id, reconciliation_id DESC
 def read_records(connection: Connection, window_date: date) -> Records:
     """What a certificate has to know of partners' own records of a window."""
     rows = connection.execute(text(_NEWEST), {"day": window_date}).all()
+    loaded = tuple(file.partner_id for file in find_accepted_of_day(connection, window_date))
     columns = waivers.c
+    # A file that came after all leaves its waiver without effect, and the certificate without a mention of it.
     waived = connection.execute(
         select(columns.partner_id, columns.proposed_by, columns.approved_by, columns.reason)
-        .where(columns.window_date == window_date, columns.approved_by.is_not(None))
+        .where(
+            columns.window_date == window_date,
+            columns.approved_by.is_not(None),
+            columns.partner_id.not_in(loaded),
+        )
         .order_by(columns.partner_id)
     )
     return Records(
         expected=tuple(load_expected_partners(connection, window_date)),
-        loaded=tuple(file.partner_id for file in find_accepted_of_day(connection, window_date)),
+        loaded=loaded,
         reconciled=tuple(_record(row) for row in rows),
         waivers=tuple(Waiver(*row) for row in waived),
     )

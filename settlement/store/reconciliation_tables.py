@@ -79,7 +79,7 @@ partner_files: Final = Table(
     _text("key_id"),
     Column("evidence", JSONB(none_as_null=True)),
     _text("state"),
-    UniqueConstraint("partner_id", "business_date", "sha256", name="partner_files_once"),
+    Index("partner_files_content", "partner_id", "business_date", "sha256"),
     Index(
         "partner_files_accepted",
         "partner_id",
@@ -170,6 +170,7 @@ reconciliations: Final = Table(
     *_controls(),
     _text("state"),
     Index("reconciliations_window", "window_date", "partner_id", "reconciliation_id"),
+    Index("reconciliations_partner", "partner_id", "window_date", "reconciliation_id"),
 )
 
 breaks: Final = Table(
@@ -235,11 +236,21 @@ reconciliation_breaks: Final = Table(
 waivers: Final = Table(
     "waivers",
     metadata,
-    Column("window_date", Date, primary_key=True, autoincrement=False),
-    Column("partner_id", Text, primary_key=True),
+    Column("waiver_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("window_date", Date, nullable=False),
+    _text("partner_id"),
     _text("proposed_by"),
     _text("approved_by", null=True),
+    _text("rejected_by", null=True),
     _text("reason"),
     _moment("propose_time"),
     _moment("approve_time", null=True),
+    _moment("reject_time", null=True),
+    Index(
+        "waivers_standing",
+        "window_date",
+        "partner_id",
+        unique=True,
+        postgresql_where=text("rejected_by IS NULL"),
+    ),
 )

@@ -17,6 +17,7 @@ from settlement.core.payments import (
     PaymentState,
     Report,
     TrackedPayment,
+    after_default,
     after_report,
     all_final,
     discrepancy,
@@ -93,14 +94,14 @@ ALLOWED = {
         SENT: {RECEIVED, REJECTED, DEFAULTED},
         REJECTED: {SENT, RECEIVED, DEFAULTED},
         RECEIVED: {RECEIVED},
-        DEFAULTED: set(),
+        DEFAULTED: {RECEIVED, REJECTED},
     },
     Direction.PAY: {
         DUE: {SENT},
         SENT: {RECEIVED, REJECTED},
         REJECTED: {SENT},
         RECEIVED: {RECEIVED},
-        DEFAULTED: set(),
+        DEFAULTED: {RECEIVED, REJECTED},
     },
 }
 
@@ -111,7 +112,8 @@ def test_a_payment_goes_from_each_state_only_where_it_may(direction: Direction) 
         for after in PaymentState:
             tracked = at(before, direction)
             if after in ALLOWED[direction][before]:
-                assert after_report(tracked, report(after)).state is after
+                reached = DEFAULTED if before is DEFAULTED else after
+                assert after_report(tracked, report(after)).state is reached
             else:
                 with pytest.raises(
                     PaymentOutOfOrder, match=f"{before.value}, cannot become {after.value}|{before.value}"
@@ -148,6 +150,48 @@ def test_a_default_is_final_and_borne_by_the_operator_or_the_other_partner_of_th
 
     assert (after.state, after.borne_by) == (DEFAULTED, bearer)
     assert all_final([after])
+
+
+def pair(creditor_state: PaymentState) -> tuple[TrackedPayment, TrackedPayment]:
+    debtor = Payment("2026-01-01-a/b", DAY, "a", "b", Direction.COLLECT, 1_000)
+    creditor = Payment("2026-01-01-b/a", DAY, "b", "a", Direction.PAY, 1_000)
+    return TrackedPayment(debtor, SENT, 1, 0, ""), TrackedPayment(creditor, creditor_state, 1, 0, "")
+
+
+@pytest.mark.parametrize("creditor_state", [DUE, SENT, REJECTED])
+def test_a_default_ends_both_payments_of_a_pair_and_its_creditor_bears_it(
+    creditor_state: PaymentState,
+) -> None:
+    collected, paid = pair(creditor_state)
+
+    ended = after_default(collected, paid, report(DEFAULTED))
+
+    assert (collected.payment.opposite_id, paid.payment.opposite_id) == ("2026-01-01-b/a", "2026-01-01-a/b")
+    assert [(it.payment.payment_id, it.state, it.borne_by) for it in ended] == [
+        ("2026-01-01-a/b", DEFAULTED, "b"),
+        ("2026-01-01-b/a", DEFAULTED, "b"),
+    ]
+
+
+def test_the_operator_bears_the_default_of_a_pair_whose_creditor_it_has_paid() -> None:
+    (ended,) = after_default(*pair(RECEIVED), report(DEFAULTED))
+
+    assert (ended.payment.payment_id, ended.borne_by) == ("2026-01-01-a/b", OPERATOR)
+
+
+def test_money_that_arrives_after_a_default_reduces_the_loss_and_only_too_much_is_a_break() -> None:
+    lost = TrackedPayment(payment(Direction.COLLECT), DEFAULTED, 1, 0, OPERATOR)
+
+    part = after_report(lost, report(RECEIVED, 5_000))
+    whole = after_report(part, report(RECEIVED, 10_810))
+
+    assert [(it.state, it.moved_minor, it.borne_by) for it in (part, whole)] == [
+        (DEFAULTED, 5_000, OPERATOR),
+        (DEFAULTED, 15_810, OPERATOR),
+    ]
+    assert discrepancy(lost, report(RECEIVED, 5_000)) is None
+    assert discrepancy(lost, report(REJECTED)) is None
+    assert discrepancy(part, report(RECEIVED, 10_811)) == (Discrepancy.OVER, 1)
 
 
 @pytest.mark.parametrize(

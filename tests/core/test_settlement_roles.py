@@ -30,6 +30,8 @@ MATRIX = """
     approve                .      x       .        .       .       .
     export                 x      .       .        .       .       x
     mark_payment           x      .       .        .       .       .
+    propose_default        x      .       .        .       .       .
+    approve_default        .      x       .        .       .       .
     settle                 x      .       .        .       .       x
     set_contract           x      .       .        .       .       .
     load_file              x      .       x        .       x       x
@@ -37,13 +39,15 @@ MATRIX = """
     reconcile              x      .       x        .       .       x
     propose_waiver         x      .       .        .       .       .
     approve_waiver         .      x       .        .       .       .
+    reject_waiver          x      x       .        .       .       .
     assign_break           x      .       x        .       .       .
     comment_break          x      x       x        .       x       .
     clear_break            .      .       .        .       .       x
+    escalate_break         .      .       .        .       .       x
     propose_resolution     x      .       .        .       .       .
     approve_resolution     .      x       .        .       .       .
     reject_resolution      .      x       .        .       .       .
-    reopen_break           x      x       .        .       .       .
+    reopen_break           x      x       .        .       .       x
     propose_adjustment     x      .       .        .       .       .
     approve_adjustment     .      x       .        .       .       .
     open_dispute           x      .       .        .       x       .
@@ -82,6 +86,7 @@ def test_proposing_and_approving_are_never_one_roles_work() -> None:
         (Act.PROPOSE_RESOLUTION, Act.APPROVE_RESOLUTION),
         (Act.PROPOSE_ADJUSTMENT, Act.APPROVE_ADJUSTMENT),
         (Act.PROPOSE_WAIVER, Act.APPROVE_WAIVER),
+        (Act.PROPOSE_DEFAULT, Act.APPROVE_DEFAULT),
     ):
         assert not set(first.roles) & set(second.roles)
 
@@ -97,6 +102,7 @@ def test_somebody_with_several_roles_acts_in_the_one_that_may() -> None:
 
 def row(audit_id: int, previous_hash: bytes, reason: str = "agreed") -> AuditRow:
     text = deed_text(
+        audience="hub.example/test",
         person=MEI,
         role=MAKER,
         act=Act.ABORT,

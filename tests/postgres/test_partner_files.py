@@ -125,6 +125,24 @@ def test_the_same_file_again_is_answered_the_same_and_kept_once(engine: Engine, 
     assert traces(engine) == before
 
 
+def test_a_file_whose_place_another_took_counts_again_when_it_comes_again(
+    engine: Engine, journal: Journal
+) -> None:
+    first, second = (partner_file("a", DAY_1, lines_of(journal)[:count]) for count in (3, 2))
+    digest = hashlib.sha256(first).hexdigest()
+    loaded = [load(engine, content) for content in (first, second)]
+
+    kept = load(engine, first, sha256=digest, once=True)
+    again = load(engine, first, sha256=digest)
+
+    assert (kept.is_repeat, kept.file.file_id) == (True, loaded[0].file.file_id)
+    assert (again.is_repeat, again.superseded) == (False, loaded[1].file)
+    assert again.file.file_id not in {it.file.file_id for it in loaded}
+    with engine.connect() as connection:
+        states = connection.execute(text("SELECT state FROM settlement.partner_files ORDER BY file_id"))
+        assert list(states.scalars()) == ["SUPERSEDED", "SUPERSEDED", "ACCEPTED"]
+
+
 def test_a_file_for_a_certified_day_is_refused_but_the_one_it_has_is_answered(
     engine: Engine, journal: Journal
 ) -> None:
@@ -479,6 +497,37 @@ def test_an_export_that_is_wrong_is_refused_by_line_and_field(
 
     assert (refused.value.line, refused.value.field) == place
     assert traces(engine) == {}
+
+
+def test_an_export_is_read_again_once_its_mapping_is_corrected(engine: Engine, journal: Journal) -> None:
+    export = EXPORT.encode("gb18030")
+    declared: dict[str, object] = {
+        "format": FileFormat.MAPPED,
+        "control": json.dumps(CONTROL).encode(),
+        "sha256": hashlib.sha256(export).hexdigest(),
+        "once": True,
+    }
+    stores = []
+
+    for store in ("s-1", "s-2"):
+        mapping = json.dumps(MAPPING | {"constants": {"store_id": store}})
+        journal.connection.execute(
+            "INSERT INTO settlement.profiles SELECT 'a', count(*) + 1, %s, '{}', true, %s, 'mia', now()"
+            " FROM settlement.profiles",
+            (mapping, DAY_1),
+        )
+        loaded = [load(engine, export, **declared) for _ in range(2)]
+        stores.append([it.is_repeat for it in loaded])
+
+    assert stores == [[False, True], [False, True]]
+    with engine.connect() as connection:
+        read = connection.execute(
+            text(
+                "SELECT DISTINCT store_id FROM settlement.partner_file_lines"
+                " JOIN settlement.partner_files USING (file_id) WHERE partner_files.state = 'ACCEPTED'"
+            )
+        ).scalars()
+        assert list(read) == ["s-2"]
 
 
 def test_an_export_without_a_mapping_is_refused(engine: Engine) -> None:

@@ -11,6 +11,7 @@ from settlement.core.break_types import NOTHING, Controls
 from settlement.core.window import Ledger
 from settlement.people import Actor
 from settlement.reconciliation import Declared, Outcome, load_file, reconcile
+from settlement.store.audit import read_audit
 from settlement.store.engine import open_engine
 from settlement.store.feed import read_ledger
 from tests.conftest import Databases
@@ -216,6 +217,115 @@ def test_a_corrected_file_takes_the_place_of_the_first_and_resolves_its_breaks(
     assert {(one["state"], one["resolution"]) for one in rows(connection)} == {("RESOLVED", "PARTNER_FIXED")}
     states = connection.execute(text("SELECT state FROM settlement.partner_files ORDER BY file_id")).scalars()
     assert list(states) == ["SUPERSEDED", "ACCEPTED"]
+
+
+def mismatch_of_b(connection: Connection) -> dict[str, Any]:
+    (found,) = [one for one in rows(connection) if one["type"] == "AMOUNT_MISMATCH"]
+    return found
+
+
+def clean_file_of_b(journal: Journal) -> list[str]:
+    return [deals(journal)[name].line() for name in ("E4", "E5", "E6")]
+
+
+def test_a_corrected_break_whose_partner_changes_its_record_too_is_open_until_a_person_resolves_it(
+    connection: Connection, journal: Journal
+) -> None:
+    submitted(connection, "b", DAY_1, file_of_b(journal))
+    number = mismatch_of_b(connection)["break_id"]
+    connection.execute(
+        text(
+            "INSERT INTO settlement.resolutions VALUES (:number, 1, 'ADJUSTED', 'APPROVED', 'a point', '{}', 1, '9-0',"
+            " 'Mei', now(), 'Boss', now())"
+        ),
+        {"number": number},
+    )
+    connection.execute(
+        text(
+            "UPDATE settlement.breaks SET state = 'RESOLVED', resolution = 'ADJUSTED', resolved_time = now()"
+            " WHERE break_id = :number"
+        ),
+        {"number": number},
+    )
+
+    seen = []
+    for lines in (file_of_b(journal), clean_file_of_b(journal), clean_file_of_b(journal)):
+        submitted(connection, "b", DAY_1, lines)
+        seen.append(mismatch_of_b(connection)["state"])
+
+    assert seen == ["RESOLVED", "OPEN", "OPEN"]
+    assert "both sides are corrected" in mismatch_of_b(connection)["detail"]
+
+
+def test_a_dispute_is_closed_when_its_break_clears_itself(connection: Connection, journal: Journal) -> None:
+    submitted(connection, "b", DAY_1, file_of_b(journal))
+    connection.execute(
+        text(
+            "INSERT INTO settlement.disputes (break_id, opened_by, against, claim, opened_person, open_time, deadline,"
+            " state) VALUES (:number, 'b', 'a', 'theirs', 'b', now(), now(), 'OPEN')"
+        ),
+        {"number": mismatch_of_b(connection)["break_id"]},
+    )
+
+    submitted(connection, "b", DAY_1, clean_file_of_b(journal))
+
+    dispute = connection.execute(text("SELECT * FROM settlement.disputes")).one()
+    assert (dispute.state, dispute.decided_by, dispute.in_favour_of) == ("DECIDED", "settlement", None)
+    assert dispute.decision == "the break cleared itself"
+
+
+def test_a_deal_that_differs_otherwise_in_a_later_file_is_reclassified_and_not_fixed(
+    connection: Connection, journal: Journal
+) -> None:
+    submitted(connection, "b", DAY_1, file_of_b(journal))
+    known = deals(journal)
+
+    another = [*clean_file_of_b(journal)[:2], known["E6"].line(points=18, owed="0.1836")]
+    submitted(connection, "b", DAY_1, another)
+
+    ended = {(one["type"], one["points_at_stake"]): one["resolution"] for one in rows(connection)}
+    assert ended == {
+        ("DUPLICATE", 700): "PARTNER_FIXED",
+        ("AMOUNT_MISMATCH", 1): "RECLASSIFIED",
+        ("AMOUNT_MISMATCH", 2): None,
+    }
+
+
+def test_what_the_program_does_to_breaks_is_in_their_history_and_in_the_audit_log(
+    connection: Connection, journal: Journal
+) -> None:
+    rounded = [*clean_file_of_b(journal)[:2], deals(journal)["E6"].line(owed="0.1633")]
+
+    for lines in (rounded, clean_file_of_b(journal), rounded):
+        submitted(connection, "b", DAY_1, lines)
+
+    (found,) = rows(connection)
+    events = connection.execute(
+        text("SELECT act, state_from, state_to FROM settlement.break_events ORDER BY event_id")
+    ).all()
+    assert [tuple(one) for one in events] == [("clear_break", "OPEN", "RESOLVED")]
+    deeds = [one for one in read_audit(connection) if one.act in ("clear_break", "reopen_break")]
+    number = found["break_id"]
+    assert [(one.person, one.item_id) for one in deeds] == [("settlement", f"b/{DAY_1}")]
+    assert deeds[0].before[str(number)]["state"] == "OPEN"
+    assert (deeds[0].after["break_ids"], deeds[0].after["resolution"]) == ([number], "AUTO_CLEARED")
+
+
+def test_a_break_that_is_found_again_is_reopened_with_a_row_in_its_history_and_in_the_log(
+    connection: Connection, journal: Journal
+) -> None:
+    for lines in (file_of_b(journal), clean_file_of_b(journal), file_of_b(journal)):
+        submitted(connection, "b", DAY_1, lines)
+
+    number = mismatch_of_b(connection)["break_id"]
+    events = connection.execute(
+        text("SELECT act, state_to FROM settlement.break_events WHERE break_id = :number ORDER BY event_id"),
+        {"number": number},
+    ).all()
+    assert [tuple(one) for one in events] == [("clear_break", "RESOLVED"), ("reopen_break", "OPEN")]
+    reopened = next(one for one in read_audit(connection) if one.act == "reopen_break")
+    assert reopened.before[str(number)]["resolution"] == "PARTNER_FIXED"
+    assert (reopened.after["state"], number in reopened.after["break_ids"]) == ("OPEN", True)
 
 
 def rows(connection: Connection) -> list[dict[str, Any]]:

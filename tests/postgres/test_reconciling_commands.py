@@ -1,7 +1,9 @@
 """`tongdui-settle load`, `reconcile`, `profile` and `waive` as finance uses them, with exit codes and the audit log."""
 
 import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -21,6 +23,10 @@ from tests.postgres.journal_rows import Journal, partner_file, prepare_hub
 DAY = date(2026, 1, 1)
 PEOPLE = {"mia": "finance_maker", "carl": "finance_checker", "otto": "operator", "anna": "auditor"}
 PROFILE = {"rules": {"compared": []}, "file_expected": True}
+MAPPING = {
+    "columns": {name: name for name in ("reference", "kind", "event_time", "points", "claimed", "owed")},
+    "utc_offset": "+08:00",
+}
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +72,24 @@ class Desk:
         path = self.folder / name
         path.write_bytes(content)
         return str(path)
+
+    def hold_window(self, state: str) -> None:
+        """As if settlement had brought the day so far."""
+        self.journal.connection.execute(
+            "INSERT INTO settlement.windows (window_date, state, first_sequence, last_sequence, last_hash,"
+            " entry_count, close_time) VALUES (%s, %s, 1, 2, %s, 2, now())",
+            (DAY, state, bytes(32)),
+        )
+
+    def somebody_waits(self) -> bool:
+        """Whether within ten seconds a session waits for another one's lock."""
+        waiting = (
+            "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        ends = time.monotonic() + 10
+        while not (found := self.journal.connection.execute(waiting).rowcount) and time.monotonic() < ends:
+            time.sleep(0.01)
+        return bool(found)
 
     def faults(self) -> tuple[str, ...]:
         engine = open_engine(self.url)
@@ -186,8 +210,116 @@ def test_a_waiver_takes_two_people(desk: Desk) -> None:
 def test_one_person_with_both_roles_cannot_waive_alone(desk: Desk) -> None:
     with pytest.raises(psycopg.errors.CheckViolation, match="waivers_two_people"):
         desk.journal.connection.execute(
-            "INSERT INTO settlement.waivers VALUES (%s, 'a', 'mia', 'mia', 'x', now(), now())", (DAY,)
+            "INSERT INTO settlement.waivers (window_date, partner_id, proposed_by, approved_by, reason,"
+            " propose_time) VALUES (%s, 'a', 'mia', 'mia', 'x', now())",
+            (DAY,),
         )
+
+
+def test_a_waiver_wants_a_reason_and_a_partner_the_hub_has(desk: Desk) -> None:
+    assert desk.run("waive", *LOAD, "--reason", " ") == 2
+    assert "reason: a waiver needs one" in desk.capture.readouterr().err
+    assert desk.run("waive", "--partner", "zz", "--date", str(DAY), "--reason", "x") == 2
+    assert "partner: the hub has no 'zz'" in desk.capture.readouterr().err
+
+
+def test_nothing_of_a_certified_window_can_be_waived(desk: Desk) -> None:
+    assert desk.run("waive", *LOAD, "--reason", "no till") == 0
+    desk.hold_window("CERTIFIED")
+
+    assert desk.run("waive", *LOAD, "--approve", person="carl") == 3
+    assert desk.run("waive", "--partner", "b", "--date", str(DAY), "--reason", "no till") == 3
+
+    assert "the window is CERTIFIED, nothing can be waived" in desk.capture.readouterr().err
+
+
+def test_a_waiver_excuses_no_file_that_is_there(desk: Desk) -> None:
+    profile = desk.file(json.dumps(PROFILE).encode(), "profile.json")
+    desk.run("profile", "set", profile, "--partner", "a", "--from", str(DAY))
+    desk.run("waive", *LOAD, "--reason", "no till")
+    desk.run("waive", *LOAD, "--approve", person="carl")
+    waived = desk.faults()
+    lines = [deal.line() for _, deal in desk.journal.posted]
+
+    assert desk.run("load", desk.file(partner_file("a", DAY, lines)), *LOAD) == 0
+    assert desk.run("waive", "--partner", "a", "--date", str(DAY), "--reason", "again") == 3
+
+    assert "the file of a is there" in desk.capture.readouterr().err
+    assert (waived, desk.faults()) == ((), ("a: its file is not reconciled",))
+
+
+@pytest.mark.parametrize("person", ["mia", "carl"])
+def test_a_proposal_can_be_given_up_or_refused_and_made_again(desk: Desk, person: str) -> None:
+    assert desk.run("waive", *LOAD, "--reject", person=person) == 3
+    assert desk.run("waive", *LOAD, "--reason", "no till") == 0
+    assert desk.run("waive", *LOAD, "--reject", person=person) == 0
+    assert desk.run("waive", *LOAD, "--approve", person="carl") == 3
+    assert desk.run("waive", *LOAD, "--reason", "no till at all") == 0
+    assert desk.run("waive", *LOAD, "--approve", person="carl") == 0
+    assert desk.run("waive", *LOAD, "--reject", person=person) == 3
+
+    kept = desk.journal.connection.execute(
+        "SELECT reason, approved_by, rejected_by FROM settlement.waivers ORDER BY waiver_id"
+    )
+    assert kept.fetchall() == [("no till", None, person), ("no till at all", "carl", None)]
+
+
+def test_of_a_closed_window_one_person_changes_the_mapping_and_nothing_else(desk: Desk) -> None:
+    profile = desk.file(json.dumps(PROFILE).encode(), "profile.json")
+    unexpected = desk.file(json.dumps(PROFILE | {"file_expected": False}).encode(), "unexpected.json")
+    lax = desk.file(json.dumps({"rules": {"compared": ["state"]}}).encode(), "lax.json")
+    remapped = desk.file(json.dumps(PROFILE | {"mapping": MAPPING}).encode(), "remapped.json")
+    setting = ("--partner", "a", "--from")
+    desk.run("profile", "set", profile, *setting, str(DAY))
+    desk.hold_window("COMPUTED")
+
+    assert desk.run("profile", "set", unexpected, *setting, str(DAY)) == 3
+    assert "windows up to 2026-01-01 are closed" in desk.capture.readouterr().err
+    assert desk.run("profile", "set", unexpected, *setting, "2025-12-01") == 3
+    assert desk.run("profile", "set", lax, *setting, str(DAY)) == 3
+    assert desk.run("profile", "set", remapped, *setting, str(DAY)) == 0
+    assert desk.run("profile", "set", unexpected, *setting, str(DAY + timedelta(days=1))) == 0
+
+    assert desk.faults() == ("a: its file is missing",)
+
+
+def test_no_profile_lets_more_than_a_fen_resolve_itself(desk: Desk) -> None:
+    rules = [
+        desk.file(json.dumps({"rules": {"rounding_micros": it}}).encode(), str(it)) for it in (10_000, 10_001)
+    ]
+    setting = ("--partner", "a", "--from", str(DAY))
+
+    codes = [desk.run("profile", "set", file, *setting) for file in rules]
+
+    assert codes == [0, 2]
+    assert "rules.rounding_micros: must be a whole number of 0 to 10,000" in desk.capture.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["load", "reconcile", "waive", "profile"])
+def test_what_a_certificate_would_have_to_say_waits_for_it_and_is_then_refused(
+    desk: Desk, command: str
+) -> None:
+    good = desk.file(json.dumps({"mapping": MAPPING, "file_expected": False}).encode(), "profile.json")
+    file = desk.file(partner_file("a", DAY, []))
+    if command == "reconcile":
+        desk.run("load", file, *LOAD)
+    desk.hold_window("COMPUTED")
+    argv = {
+        "load": ("load", file, *LOAD),
+        "reconcile": ("reconcile", *LOAD),
+        "waive": ("waive", *LOAD, "--reason", "no till"),
+        "profile": ("profile", "set", good, "--partner", "a", "--from", str(DAY)),
+    }[command]
+
+    with psycopg.connect(desk.url) as certifying, ThreadPoolExecutor(1) as threads:
+        certifying.execute("SELECT FROM settlement.windows FOR UPDATE")
+        certifying.execute("UPDATE settlement.windows SET state = 'CERTIFIED'")
+        running = threads.submit(desk.run, *argv)
+        waited = desk.somebody_waits()
+        certifying.commit()
+        code = running.result()
+
+    assert (waited, code) == (True, 1 if command == "load" else 3)
 
 
 def test_a_profile_is_versioned_shown_and_refused_where_it_makes_no_sense(desk: Desk) -> None:

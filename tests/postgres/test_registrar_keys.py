@@ -83,6 +83,24 @@ def test_the_person_who_registered_a_key_does_not_approve_it(office: Office) -> 
         office.approve(registered.key_id, CHEN)
 
 
+@pytest.mark.parametrize("spelled", ["Wang.Fang", "WANG.FANG"])
+def test_a_person_is_not_registered_again_under_another_spelling(office: Office, spelled: str) -> None:
+    office.register(WANG, SigningKey.generate(), CHEN)
+
+    with pytest.raises(RegistrarRefusal, match="INVALID_FIELD") as refused:
+        office.register(WANG._replace(person=spelled), SigningKey.generate(), CHEN)
+
+    assert refused.value.metadata == {"field": "holder", "registered_as": "wang.fang"}
+    office.register(WANG, SigningKey.generate(), CHEN)  # her second key, spelled as ever
+
+
+def test_a_person_of_another_spelling_does_not_approve_what_she_registered(office: Office) -> None:
+    registered = office.register(office.partner("cafe"), SigningKey.generate(), CHEN)
+
+    with pytest.raises(RegistrarRefusal, match="SAME_PERSON"):
+        office.approve(registered.key_id, CHEN._replace(person=CHEN.person.upper()))
+
+
 def test_a_partner_may_register_its_own_key_and_an_operator_approves_it(office: Office) -> None:
     cafe = office.partner("cafe")
 

@@ -1,5 +1,6 @@
 """`tongdui-settle daily`: everything that is due, up to where people decide; killed anywhere, run again, the same."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from settlement.command_line import daily as daily_command
 from settlement.rpc.keys import PrivateKey, save_private_key
 from tests.conftest import Databases
 from tests.postgres.breaks import plant_break
-from tests.postgres.journal_rows import partner_file
+from tests.postgres.journal_rows import partner_file, sealed
 from tests.settlement_hub import (
     AUDIENCE,
     DAY_1,
@@ -211,6 +212,47 @@ def test_a_day_is_certified_without_a_file_when_two_people_say_so(
     assert [one["state"] for one in printed()["days"]] == ["CERTIFIED"]
 
 
+def test_a_proposal_that_was_refused_or_whose_file_came_is_in_nobodys_way(
+    office: Office, printed: Output, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expect_file_of_c(office)
+    assert main(["daily", "--date", str(DAY_1)]) == 7
+    waive = ["waive", "--date", str(DAY_1), "--partner", "c"]
+    assert main([*waive, "--reason", "c was closed", *office.mei]) == 0
+    assert main([*waive, "--reject", *office.boss]) == 0
+    capsys.readouterr()
+
+    assert main(["daily", "--date", str(DAY_1), "--json"]) == 7
+    refused = printed()
+    assert main([*waive, "--reason", "c burned down", *office.mei]) == 0
+    (office.inbox / f"c.{DAY_1}.csv").write_bytes(partner_file("c", DAY_1, []))
+    capsys.readouterr()
+    assert main(["daily", "--date", str(DAY_1), "--inbox", str(office.inbox), "--json"]) == 7
+
+    assert [one["what"] for one in refused["decisions"]] == ["the file of c is missing"]
+    assert [one["state"] for one in printed()["days"]] == ["CERTIFIED"]
+
+
+def test_a_file_that_stays_in_the_inbox_does_not_take_its_place_back(
+    office: Office, printed: Output, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = partner_file("c", DAY_3, [])
+    (office.inbox / f"c.{DAY_3}.csv").write_bytes(first)
+    newer = office.directory / "newer.csv"
+    newer.write_bytes(sealed(first.decode().splitlines()[0] + "\r\n"))
+    assert main(["daily", "--inbox", str(office.inbox)]) == 7
+    assert main(["load", str(newer), "--partner", "c", "--date", str(DAY_3), *office.mei]) == 0
+    capsys.readouterr()
+
+    assert main(["daily", "--inbox", str(office.inbox), "--json"]) == 7
+
+    assert [one["is_repeat"] for one in printed()["files"]] == [True]
+    counts = office.ledger.connection.execute(
+        "SELECT sha256 FROM settlement.partner_files WHERE state = 'ACCEPTED'"
+    )
+    assert counts.fetchall() == [(hashlib.sha256(newer.read_bytes()).hexdigest(),)]
+
+
 def test_files_that_cannot_be_taken_in_are_somebodys_to_look_at(office: Office, printed: Output) -> None:
     faults = {
         f"c.{DAY_1}.csv": "line 1",
@@ -231,6 +273,45 @@ def test_files_that_cannot_be_taken_in_are_somebodys_to_look_at(office: Office, 
         assert decision["role"] == "finance_maker"
         assert decision["what"].startswith(one["file"])
     assert [one["state"] for one in content["days"]] == ["CERTIFIED", "CERTIFIED"]
+
+
+def test_an_export_without_a_profile_or_that_cannot_be_read_stops_no_other_file(
+    office: Office, printed: Output
+) -> None:
+    (office.inbox / f"a.{DAY_1}.mapped").write_bytes(b"order;points\n")
+    (office.inbox / f"a.{DAY_1}.mapped.control").write_bytes(b"{}")
+    (office.inbox / f"c.{DAY_1}.csv").write_bytes(partner_file("c", DAY_1, []))
+
+    assert main(["daily", "--inbox", str(office.inbox), "--json"]) == 7
+
+    content = printed()
+    mapped, good = content["files"]
+    assert "no column mapping" in mapped["refused"]
+    assert good["line_count"] == 0
+    assert content["decisions"][0]["what"].startswith(mapped["file"])
+    assert [one["state"] for one in content["days"]] == ["CERTIFIED", "CERTIFIED"]
+
+
+def test_a_dispute_that_cannot_expire_is_reported_and_the_others_go_on(
+    office: Office, printed: Output
+) -> None:
+    connection = office.ledger.connection
+    stuck = plant_break(connection, "TIMING", state="RESOLVED", resolution="AUTO_CLEARED")
+    late = plant_break(connection, "DUPLICATE")
+    for number in (stuck, late):
+        connection.execute(
+            "INSERT INTO settlement.disputes (break_id, opened_by, against, claim, opened_person, open_time,"
+            " deadline, state) VALUES (%s, 'a', 'b', 'theirs', 'a', '2025-01-01', '2025-01-08', 'OPEN')",
+            (number,),
+        )
+
+    assert main(["daily", "--json"]) == 7
+
+    told = [one["what"] for one in printed()["decisions"] if "could not expire" in one["what"]]
+    assert len(told) == 1
+    assert "the break is RESOLVED" in told[0]
+    states = connection.execute("SELECT state FROM settlement.disputes ORDER BY dispute_id").fetchall()
+    assert states == [("OPEN",), ("EXPIRED",)]
 
 
 def test_a_check_that_fails_stops_its_day_and_says_which(office: Office, printed: Output) -> None:
@@ -368,6 +449,7 @@ def test_no_command_lets_an_auditor_change_anything(
         ("reconcile", "--date", str(DAY_1)),
         ("waive", "--date", str(DAY_3), "--partner", "c", "--reason", "no"),
         ("waive", "--date", str(DAY_3), "--partner", "c", "--approve"),
+        ("waive", "--date", str(DAY_3), "--partner", "c", "--reject"),
         ("break", "assign", free, "Mei"),
         ("break", "comment", free, "hm"),
         ("break", "resolve", free, *propose),

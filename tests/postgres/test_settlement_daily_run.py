@@ -1,8 +1,10 @@
 """A day's steps on a real database: to the fen, in order, once, repeatable to the byte, and refusing what is wrong."""
 
 import json
+import time
 from base64 import b64decode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date, timedelta
 from functools import partial
@@ -20,12 +22,15 @@ from settlement.core.run_state import StepOutOfOrder
 from settlement.core.statement import statements
 from settlement.core.window import HubReceipt, ReceiptInvalid
 from settlement.daily_run import ChecksFailed, DailyRun, ResultDiffers
+from settlement.people import Actor
+from settlement.reconciliation import Declared, load_file
 from settlement.rpc.keys import HubKeys, PrivateKey, verifies
 from settlement.rpc.receipts import verify_close
 from settlement.store import feed, journal
 from settlement.store.engine import AnotherRun, exclusive_run, open_engine
 from settlement.store.load import StoredCertificate
 from tests.conftest import Databases
+from tests.postgres.journal_rows import partner_file
 from tests.settlement_hub import (
     AUDIENCE,
     DAY_1,
@@ -244,6 +249,36 @@ def test_a_step_needs_the_one_before_it(ledger: PostedLedger, engine: Engine) ->
         run.close(DAY_2, hub, VERIFY)
         with pytest.raises(StepOutOfOrder, match="2026-01-01 comes first"):
             run.net(DAY_2)
+
+
+def test_certifying_waits_for_a_file_that_is_coming_in_and_then_asks_for_its_reconciliation(
+    ledger: PostedLedger, engine: Engine
+) -> None:
+    hub, settlement = PeerHub(ledger), Actor(None, unattended=True)
+
+    with daily_run(engine) as run, engine.connect() as beside, ThreadPoolExecutor(1) as threads:
+        run.close(DAY_1, hub, VERIFY)
+        run.net(DAY_1)
+        coming = beside.begin()
+        load_file(beside, run.ledger, settlement, Declared("c", DAY_1), [partner_file("c", DAY_1, [])])
+        certifying = threads.submit(run.certify, DAY_1, SIGNER, VERIFY)
+        waited = somebody_waits(ledger)
+        coming.commit()
+        with pytest.raises(ChecksFailed) as failure:
+            certifying.result()
+    ledger.connection.execute("TRUNCATE settlement.partner_files CASCADE")
+
+    assert waited
+    assert [check.name for check in failed(failure.value.checks)] == ["reconciled"]
+
+
+def somebody_waits(ledger: PostedLedger) -> bool:
+    """Whether within ten seconds a session waits for another one's lock."""
+    waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    ends = time.monotonic() + 10
+    while not (found := ledger.connection.execute(waiting).rowcount) and time.monotonic() < ends:
+        time.sleep(0.01)
+    return bool(found)
 
 
 def test_a_window_is_not_certified_before_the_one_before_it(ledger: PostedLedger, engine: Engine) -> None:

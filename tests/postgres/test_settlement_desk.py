@@ -272,7 +272,7 @@ def test_a_correction_is_proposed_at_the_hub_and_posted_by_another_person(
         (kept,) = store.load_resolutions(connection, number)
         deeds = read_audit(connection, item_kind="break", item_id=str(number))
     assert (kept.state, kept.entry_id, kept.decided_by) == ("APPROVED", "91-0", "Boss")
-    assert deeds[-1].after["receipt"] == {"path": f"break-{number}-1-approve"}
+    assert deeds[-1].after["receipt"] == {"path": f"break-{number}-approve"}
 
 
 def test_a_correction_cut_off_after_the_hub_answered_is_the_same_one_when_repeated(
@@ -297,19 +297,82 @@ def test_a_correction_cut_off_after_the_hub_answered_is_the_same_one_when_repeat
     assert [one.act for one in events] == ["propose_adjustment", "approve_adjustment"]
 
 
-def test_a_second_proposal_after_a_rejected_one_is_another_decision_at_the_hub(
+def rejected_correction(engine: Engine, number: int, hub: PeerCorrections) -> None:
+    with at_desk(engine, MEI) as desk:
+        desk.propose_adjustment(number, "receipt seen", hub, Supplied(member_id="m-1"))
+    with at_desk(engine, BOSS) as desk:
+        desk.reject(number, "show it to me")
+
+
+def test_a_second_proposal_after_a_rejected_one_takes_up_what_the_hub_still_holds(
+    engine: Engine, owner: psycopg.Connection[Any]
+) -> None:
+    number, hub = found(owner), PeerCorrections()
+    rejected_correction(engine, number, hub)
+
+    with at_desk(engine, BO) as desk:
+        again = desk.propose_adjustment(number, "here is the receipt", hub)
+    with at_desk(engine, BOSS) as desk:
+        desk.approve(number, hub)
+
+    assert (again.number, again.adjustment_id, len(hub.proposed)) == (2, 1, 1)
+    assert hub.posted == {1: "91-0"}
+
+
+def test_a_second_proposal_that_posts_something_else_is_refused_while_the_hub_holds_the_first(
+    engine: Engine, owner: psycopg.Connection[Any]
+) -> None:
+    number, hub = found(owner), PeerCorrections()
+    rejected_correction(engine, number, hub)
+
+    with pytest.raises(BreakActRefused, match="still holds adjustment 1"), at_desk(engine, MEI) as desk:
+        desk.propose_adjustment(number, "another member's", hub, Supplied(member_id="m-2"))
+
+    assert len(hub.proposed) == 1
+
+
+def test_a_correction_that_somebody_else_had_posted_at_the_hub_is_taken_over(
+    engine: Engine, owner: psycopg.Connection[Any]
+) -> None:
+    number, hub = found(owner), PeerCorrections()
+    with at_desk(engine, MEI) as desk:
+        made = desk.propose_adjustment(number, "receipt seen", hub)
+    owner.execute(
+        "INSERT INTO exchange.posted_requests_v1 (partner_id, request_id, kind, reference, part, batch_sequence,"
+        " entry_index) VALUES ('OPERATOR', 'by-console', 'adjust', %s, 0, 7, 2)",
+        (f"adjustment-{made.adjustment_id}",),
+    )
+    owner.execute(
+        "INSERT INTO exchange.chained_entries_v1 (batch_sequence, batch_id, entry_index) VALUES (7, 77, 2)"
+    )
+
+    try:
+        with at_desk(engine, BOSS) as desk:
+            resolved = desk.approve(number, hub)
+    finally:
+        owner.execute("DELETE FROM exchange.posted_requests_v1; DELETE FROM exchange.chained_entries_v1")
+
+    with engine.begin() as connection:
+        (kept,) = store.load_resolutions(connection, number)
+    assert (resolved.resolution, kept.entry_id, hub.posted) == ("ADJUSTED", "77-2", {})
+
+
+def test_a_break_is_corrected_once_however_often_it_is_reopened(
     engine: Engine, owner: psycopg.Connection[Any]
 ) -> None:
     number, hub = found(owner), PeerCorrections()
     with at_desk(engine, MEI) as desk:
         desk.propose_adjustment(number, "receipt seen", hub)
     with at_desk(engine, BOSS) as desk:
-        desk.reject(number, "show it to me")
+        desk.approve(number, hub)
+        desk.reopen(number, "was it that order?")
 
+    with pytest.raises(BreakActRefused, match="corrected by entry 91-0"), at_desk(engine, MEI) as desk:
+        desk.propose_adjustment(number, "once more", hub)
     with at_desk(engine, MEI) as desk:
-        again = desk.propose_adjustment(number, "receipt seen", hub)
+        desk.propose(number, Resolution.NO_ACTION, "it was")
 
-    assert (again.number, again.adjustment_id, len(hub.proposed)) == (2, 2, 2)
+    assert hub.posted == {1: "91-0"}
 
 
 def test_what_the_records_lack_is_supplied_or_nothing_is_posted(
@@ -384,9 +447,10 @@ def test_an_unanswered_dispute_expires_and_is_decided_on_the_claim_alone(
     late = NOW + timedelta(days=3, seconds=1)
 
     with at_desk(engine, MEI, now=NOW + timedelta(days=3)) as desk:
-        assert desk.expire_disputes() == []
+        assert desk.late_disputes() == []
     with engine.begin() as connection:
-        (expired,) = Desk(connection, Actor(None, unattended=True), late, TODAY).expire_disputes()
+        program = Desk(connection, Actor(None, unattended=True), late, TODAY)
+        (expired,) = [program.expire_dispute(one) for one in program.late_disputes()]
     with pytest.raises(BreakActRefused), at_desk(engine, PARTNER_B, now=late) as desk:
         desk.answer_dispute(opened.dispute_id, "sorry, late")
     with at_desk(engine, BOSS, now=late) as desk:

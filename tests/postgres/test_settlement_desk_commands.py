@@ -199,6 +199,20 @@ def test_a_row_by_a_key_that_is_not_that_persons_is_found(
     assert told in capsys.readouterr().err
 
 
+def test_a_row_that_was_signed_for_another_ledger_is_found(
+    owner: psycopg.Connection[Any], keys: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["break", "comment", str(plant_break(owner)), "one", "--as", keys["mei"]]) == 0
+    ((here,),) = owner.execute("SELECT audience FROM exchange.ledger_v1").fetchall()
+
+    owner.execute("UPDATE exchange.ledger_v1 SET audience = 'hub.example/another'")
+    code = main(["audit", "--verify"])
+    owner.execute("UPDATE exchange.ledger_v1 SET audience = %s", (here,))
+
+    assert code == 1
+    assert "it was signed for another ledger" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("signed_path", "code"), [("CommentOnBreak", 0), ("OpenDispute", 1)])
 def test_a_partners_signed_call_stands_for_its_deed_and_is_checked_as_one(
     url: str,

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from settlement.__main__ import main
@@ -270,17 +271,129 @@ def test_one_payment_shows_all_that_was_reported_of_it(
     assert "T-1" in capsys.readouterr().out
 
 
-def test_a_default_needs_a_reason_is_final_and_names_who_bears_it(office: Office) -> None:
+def test_a_default_needs_a_reason_and_two_people_is_final_and_names_who_bears_it(
+    office: Office, complaint: Callable[[], str]
+) -> None:
+    office.exported()
+    approve = ["payment", "default", A, "--json", "--as"]
+
+    assert main([*approve, office.people["Bo"]]) == 3
+    assert office.mark(A, "defaulted", "D-1") == 2
+    assert office.mark(A, "defaulted", "D-1", "--reason", "insolvent", "--as", office.people["Both"]) == 0
+    assert office.mark(A, "defaulted", "D-1", "--reason", "insolvent") == 0  # told twice, proposed once
+    assert office.mark(B, "defaulted", "D-2", "--reason", "why") == 3
+    assert office.states()[A] == "DUE"
+    assert main([*approve, office.people["Mei"]]) == 5
+    complaint()
+    assert main([*approve, office.people["Both"]]) == 5
+    assert "Both did the first half" in complaint()
+    for _ in range(2):
+        assert main([*approve, office.people["Bo"]]) == 0
+
+    assert office.mark(A, "sent", "T-1") == 3
+    assert office.rows(
+        "SELECT state, borne_by, default_proposed_by, default_approved_by FROM settlement.payments"
+        " WHERE party_id = 'a'"
+    ) == [("DEFAULTED", "OPERATOR", "Both", "Bo")]
+    assert office.rows(
+        "SELECT reported, state_after, person, reason FROM settlement.payment_events ORDER BY event_id"
+    ) == [
+        ("DEFAULT_PROPOSED", "DUE", "Both", "insolvent"),
+        ("DEFAULTED", "DEFAULTED", "Bo", "insolvent"),
+    ]
+
+
+@pytest.mark.parametrize("approver", ["'both'", "' Both '", "NULL"])
+def test_the_database_refuses_a_default_of_one_person_however_spelled(office: Office, approver: str) -> None:
     office.exported()
 
-    assert office.mark(A, "defaulted", "D-1") == 2
-    assert office.mark(A, "defaulted", "D-1", "--reason", "insolvent") == 0
-    assert office.mark(A, "sent", "T-1") == 3
-    assert office.mark(B, "defaulted", "D-2", "--reason", "why") == 3
+    with pytest.raises(psycopg.errors.CheckViolation, match="payments_default"):
+        office.rows(
+            "UPDATE settlement.payments SET state = 'DEFAULTED', borne_by = 'OPERATOR',"
+            f" default_proposed_by = 'Both', default_approved_by = {approver} RETURNING 1"
+        )
 
-    assert office.rows("SELECT state, borne_by FROM settlement.payments WHERE party_id = 'a'") == [
-        ("DEFAULTED", "OPERATOR")
-    ]
+
+def test_money_that_arrives_after_a_default_is_taken_with_its_whole_file(
+    office: Office, printed: Output
+) -> None:
+    office.exported()
+    office.mark(A, "defaulted", "D-1", "--reason", "insolvent")
+    assert main(["payment", "default", A, "--as", office.people["Bo"], "--json"]) == 0
+
+    assert office.results(f"{B},sent,,TRX-1", f"{A},received,58.10,TRX-2") == 0
+
+    assert office.states() == {A: "DEFAULTED", B: "SENT", POOL: "DUE"}
+    assert office.rows("SELECT moved_minor FROM settlement.payments WHERE party_id = 'a'") == [(5_810,)]
+    assert office.rows("SELECT count(*) FROM settlement.breaks") == [(0,)]
+
+
+def test_what_a_pair_did_not_collect_is_not_paid(office: Office) -> None:
+    office.ledger.prefunded_micros = 0
+    office.ledger.earn(DAY_1, "c", 1_000)
+    office.ledger.burn(DAY_1, "b", "c", 1_000)
+    contract = ["bilateral", "--partner", "c", "--with", "b", "--from", "2026-01-01"]
+    assert main(["contract", "set", *contract, "--as", office.people["Mei"], "--json"]) == 0
+    office.exported()
+    collected, paid = "2026-01-01-c/b", f"{B}/c"
+    assert office.mark(paid, "sent", "T-1") == 0
+
+    assert office.mark(collected, "defaulted", "D-1", "--reason", "insolvent") == 0
+    assert main(["payment", "default", collected, "--as", office.people["Bo"], "--json"]) == 0
+
+    assert office.rows(
+        "SELECT payment_id, state, borne_by, default_approved_by FROM settlement.payments"
+        " WHERE counterparty_id IS NOT NULL ORDER BY payment_id"
+    ) == [(paid, "DEFAULTED", "b", "Bo"), (collected, "DEFAULTED", "b", "Bo")]
+    assert office.rows(
+        "SELECT item_id FROM settlement.audit_log WHERE act = 'approve_default' ORDER BY audit_id"
+    ) == [(collected,), (paid,)]
+
+
+def test_who_approved_a_window_does_not_mark_its_payments(
+    office: Office, complaint: Callable[[], str]
+) -> None:
+    assert main(["run", *D1, "--json"]) == 0
+    assert main(["audit-journal", *D1, "--json"]) == 0
+    assert main(["approve", *D1, "--as", office.people["Both"]]) == 0
+    assert main(["export", "--payments", *D1, "--json"]) == 0
+    results = office.directory / "results.csv"
+    results.write_text(f"payment_id,state,amount,reference\n{A},sent,,T-1\n")
+
+    for command in (
+        ["payment", "mark", A, "--state", "sent", "--reference", "T-1"],
+        ["payment", "mark", A, "--state", "defaulted", "--reference", "D-1", "--reason", "insolvent"],
+        ["payment", "import", str(results)],
+    ):
+        complaint()
+        assert main([*command, "--as", office.people["Both"]]) == 5
+        assert "Both did the first half" in complaint()
+
+    assert office.states()[A] == "DUE"
+
+
+def test_a_payments_break_is_opened_on_the_ledgers_day_and_not_the_systems(office: Office) -> None:
+    office.exported()
+    office.rows("UPDATE exchange.ledger_v1 SET clock = 'manual' RETURNING 1")
+
+    try:
+        assert office.results(f"{A},received,158.00,TRX-1") == 0
+    finally:
+        office.rows("UPDATE exchange.ledger_v1 SET clock = 'system' RETURNING 1")
+
+    assert office.rows(
+        "SELECT breaks.opened_time = max(close_time), due_time > opened_time FROM settlement.breaks,"
+        " settlement.windows GROUP BY breaks.break_id"
+    ) == [(True, True)]
+
+
+def test_closing_is_refused_before_the_hub_is_asked(office: Office) -> None:
+    for command in ("close", "run"):
+        assert main([command, *D1, "--as", office.people["Auditor"]]) == 5
+
+    assert office.ledger.closed_through == 0
+    assert office.rows("SELECT count(*) FROM exchange.windows_v1") == [(0,)]
+    assert office.rows("SELECT count(*) FROM settlement.audit_log") == [(0,)]
 
 
 def test_bank_results_move_payments_on_and_what_differs_becomes_a_break(

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from settlement.core.deed import FORMAT, AuditRow
 from settlement.core.roles import Act, PersonUnknown, Role, RoleMissing, SamePerson
-from settlement.people import Actor, refuse_same_person
+from settlement.people import Actor, folded, refuse_same_person
 from settlement.rpc.keys import PrivateKey, verifies
 from settlement.store.audit import check_chain, first_broken, read_audit
 from settlement.store.engine import open_engine
@@ -131,9 +131,22 @@ def test_a_key_that_is_not_good_now_is_nobodys(
     owner.execute("DELETE FROM exchange.keys_v1 WHERE key_id = %s", (signer.key_id,))
 
 
-def test_one_person_with_two_keys_is_still_one_person() -> None:
+@pytest.mark.parametrize("spelled", ["Ana Li", "ana li", "Ana  Li", " ANA\tLi ", "\uff21na Li"])
+def test_one_person_with_two_keys_or_spellings_is_still_one_person(spelled: str) -> None:
     with pytest.raises(SamePerson, match="another person"):
-        refuse_same_person("Mei", "Mei", "window 2026-01-01")
+        refuse_same_person("Ana Li", spelled, "window 2026-01-01")
+
+
+@pytest.mark.parametrize("other", ["Ana Lin", "AnaLi", "Li Ana"])
+def test_people_of_other_names_are_other_people(other: str) -> None:
+    refuse_same_person("Ana Li", other, "window 2026-01-01")
+
+
+@pytest.mark.parametrize("spelled", ["ana li", "Ana  Li", " Ana\tLI "])
+def test_the_database_folds_names_as_the_program_does(owner: psycopg.Connection[Any], spelled: str) -> None:
+    ((found,),) = owner.execute("SELECT settlement.folded(%s)", (spelled,)).fetchall()
+
+    assert found == folded(spelled) == "ana li"
 
 
 def three_rows(connection: Connection) -> list[AuditRow]:

@@ -13,12 +13,12 @@ from google.type import date_pb2
 
 from exchange.core.ids import OPERATOR, UNKNOWN_MEMBER, member_text
 from exchange.core.rates import ExpiryKind, ExpiryPolicy
-from exchange.registrar import Consent
+from exchange.registrar import Consent, RegistrarRefusal
 from exchange.rpc.card_messages import from_card, to_new_card, to_state
 from exchange.rpc.errors import CallError, InvalidField
 from exchange.rpc.members import to_consent, to_enrolment, to_link
 from exchange.rpc.partners import from_key, to_new_key, to_new_partner
-from exchange.rpc.registering import own_partner
+from exchange.rpc.registering import own_partner, refusal_error
 from exchange.rpc.signatures import Caller
 from exchange.store.reads.pages import Card, Key
 from tongdui.exchange.v1 import members_service_pb2 as members
@@ -424,3 +424,10 @@ def test_a_bad_link_names_the_field(field: str, changes: dict[str, str]) -> None
         setattr(request, name, value)
 
     assert refused_field(lambda: to_link(request)) == field
+
+
+def test_a_name_spelled_otherwise_is_an_invalid_holder_and_the_error_says_how_it_is_spelled() -> None:
+    refused = refusal_error(RegistrarRefusal("INVALID_FIELD", field="holder", registered_as="Ana Li"))
+
+    assert refused.reason == "INVALID_FIELD"
+    assert refused.status.message == "holder: is registered as Ana Li; one person has one spelling"

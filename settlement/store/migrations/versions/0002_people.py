@@ -11,6 +11,10 @@ depends_on = None
 
 # `text` is what was signed, byte for byte; the columns before it say the same for whoever reads with SQL.
 TABLES = """
+-- One spelling for all spellings of a person's name, which are the hub's: printable ASCII.
+CREATE FUNCTION settlement.folded(name text) RETURNS text LANGUAGE sql IMMUTABLE
+    AS $$ SELECT lower(btrim(regexp_replace(name, '\\s+', ' ', 'g'))) $$;
+
 CREATE TABLE settlement.audit_log (
     audit_id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT audit_log_pkey PRIMARY KEY,
     act_time timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -35,6 +39,8 @@ CREATE TABLE settlement.audit_log (
     CONSTRAINT audit_log_signed CHECK (role = 'settlement' OR octet_length(signature) = 64)
 );
 CREATE INDEX audit_log_item ON settlement.audit_log (item_kind, item_id);
+CREATE INDEX audit_log_act_person ON settlement.audit_log (person, audit_id);
+CREATE INDEX audit_log_act_time ON settlement.audit_log (act_time);
 """
 
 GRANTS = """
@@ -51,3 +57,4 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Removes everything."""
     op.execute("DROP TABLE settlement.audit_log")
+    op.execute("DROP FUNCTION settlement.folded")

@@ -59,7 +59,7 @@ CREATE TABLE settlement.approvals (
     CONSTRAINT approvals_pkey PRIMARY KEY (window_date, run_number),
     CONSTRAINT approvals_window_date_fkey FOREIGN KEY (window_date, run_number)
         REFERENCES settlement.runs (window_date, run_number),
-    CONSTRAINT approvals_two_people CHECK (certified_by <> approved_by)
+    CONSTRAINT approvals_two_people CHECK (settlement.folded(certified_by) <> settlement.folded(approved_by))
 );
 
 -- How a partner settles where it is not the multilateral net. Days are business days, both included.

@@ -41,12 +41,13 @@ CREATE TABLE settlement.partner_files (
     received_from text NOT NULL,
     key_id text NOT NULL,
     evidence jsonb,
-    state text NOT NULL CONSTRAINT partner_files_state CHECK (state IN ('ACCEPTED', 'SUPERSEDED')),
-    CONSTRAINT partner_files_once UNIQUE (partner_id, business_date, sha256)
+    state text NOT NULL CONSTRAINT partner_files_state CHECK (state IN ('ACCEPTED', 'SUPERSEDED'))
 );
 
+-- One file counts. A file whose place another took may come again and count again.
 CREATE UNIQUE INDEX partner_files_accepted ON settlement.partner_files (partner_id, business_date)
     WHERE state = 'ACCEPTED';
+CREATE INDEX partner_files_content ON settlement.partner_files (partner_id, business_date, sha256);
 
 -- The bytes as they came, in parts of at most 1 MiB: the evidence the lines below were read from. Stored as they
 -- are: compressing them would take longer than all the rest of a load.
@@ -135,6 +136,8 @@ CREATE TABLE settlement.reconciliations (
 );
 
 CREATE INDEX reconciliations_window ON settlement.reconciliations (window_date, partner_id, reconciliation_id);
+-- Whether a later window was reconciled, or an earlier one again.
+CREATE INDEX reconciliations_partner ON settlement.reconciliations (partner_id, window_date, reconciliation_id);
 
 CREATE TABLE settlement.breaks (
     break_id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT breaks_pkey PRIMARY KEY,
@@ -151,7 +154,8 @@ CREATE TABLE settlement.breaks (
     state text NOT NULL CONSTRAINT breaks_state
         CHECK (state IN ('OPEN', 'ASSIGNED', 'PENDING_RESOLUTION', 'RESOLVED')),
     resolution text CONSTRAINT breaks_resolution
-        CHECK (resolution IN ('AUTO_CLEARED', 'ADJUSTED', 'WRITTEN_OFF', 'PARTNER_FIXED', 'NO_ACTION')),
+        CHECK (resolution IN ('AUTO_CLEARED', 'ADJUSTED', 'WRITTEN_OFF', 'PARTNER_FIXED', 'NO_ACTION',
+            'RECLASSIFIED')),
     owner text,
     detail text NOT NULL,
     opened_date date NOT NULL,
@@ -195,18 +199,23 @@ CREATE TABLE settlement.reconciliation_breaks (
     CONSTRAINT reconciliation_breaks_pkey PRIMARY KEY (reconciliation_id, break_id)
 );
 
--- Two people let a window be certified without a partner's reconciliation.
+-- Two people let a window be certified without a partner's file. One stands at a time.
 CREATE TABLE settlement.waivers (
+    waiver_id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT waivers_pkey PRIMARY KEY,
     window_date date NOT NULL,
     partner_id text COLLATE "C" NOT NULL,
     proposed_by text NOT NULL,
     approved_by text,
+    rejected_by text,
     reason text NOT NULL,
     propose_time timestamptz NOT NULL,
     approve_time timestamptz,
-    CONSTRAINT waivers_pkey PRIMARY KEY (window_date, partner_id),
-    CONSTRAINT waivers_two_people CHECK (proposed_by <> approved_by)
+    reject_time timestamptz,
+    CONSTRAINT waivers_two_people CHECK (settlement.folded(proposed_by) <> settlement.folded(approved_by)),
+    CONSTRAINT waivers_decided_once CHECK (approved_by IS NULL OR rejected_by IS NULL)
 );
+
+CREATE UNIQUE INDEX waivers_standing ON settlement.waivers (window_date, partner_id) WHERE rejected_by IS NULL;
 """
 
 GRANTS = """
@@ -217,7 +226,7 @@ GRANT USAGE ON SEQUENCE settlement.partner_files_file_id_seq TO tongdui_settleme
 GRANT UPDATE (state) ON settlement.partner_files TO tongdui_settlement;
 GRANT UPDATE (severity, state, resolution, owner, detail, due_time, seen_count, last_seen_date, resolved_time,
     resolved_date, cleared_date, cleared_by_file) ON settlement.breaks TO tongdui_settlement;
-GRANT UPDATE (approved_by, approve_time) ON settlement.waivers TO tongdui_settlement;
+GRANT UPDATE (approved_by, approve_time, rejected_by, reject_time) ON settlement.waivers TO tongdui_settlement;
 """
 
 

@@ -42,7 +42,7 @@ CREATE TABLE settlement.resolutions (
     decided_by text,
     decide_time timestamptz,
     CONSTRAINT resolutions_pkey PRIMARY KEY (break_id, number),
-    CONSTRAINT resolutions_two_people CHECK (proposed_by <> decided_by),
+    CONSTRAINT resolutions_two_people CHECK (settlement.folded(proposed_by) <> settlement.folded(decided_by)),
     CONSTRAINT resolutions_decided
         CHECK ((state IN ('APPROVED', 'REJECTED')) = (decided_by IS NOT NULL)
             AND (decided_by IS NULL) = (decide_time IS NULL)),
@@ -71,10 +71,13 @@ CREATE TABLE settlement.disputes (
     decided_by text,
     decide_time timestamptz,
     CONSTRAINT disputes_two_partners CHECK (opened_by <> against),
-    CONSTRAINT disputes_two_people CHECK (opened_person <> decided_by AND answered_person <> decided_by),
+    CONSTRAINT disputes_two_people CHECK (settlement.folded(opened_person) <> settlement.folded(decided_by)
+        AND settlement.folded(answered_person) <> settlement.folded(decided_by)),
     CONSTRAINT disputes_favour CHECK (in_favour_of IN (opened_by, against)),
     CONSTRAINT disputes_decided CHECK (
-        (state = 'DECIDED') = (decided_by IS NOT NULL) AND (decided_by IS NULL) = (in_favour_of IS NULL))
+        (state = 'DECIDED') = (decided_by IS NOT NULL)
+        -- Where the break cleared itself the program closes its dispute, for neither side.
+        AND (in_favour_of IS NULL) = (decided_by IS NULL OR decided_by = 'settlement'))
 );
 CREATE UNIQUE INDEX disputes_undecided ON settlement.disputes (break_id) WHERE state <> 'DECIDED';
 

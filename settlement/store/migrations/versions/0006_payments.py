@@ -26,10 +26,16 @@ CREATE TABLE settlement.payments (
     attempt integer NOT NULL DEFAULT 1 CONSTRAINT payments_attempt CHECK (attempt >= 1),
     moved_minor numeric(38, 0) NOT NULL DEFAULT 0 CONSTRAINT payments_moved CHECK (moved_minor >= 0),
     borne_by text COLLATE "C",
+    default_proposed_by text,
+    default_approved_by text,
     CONSTRAINT payments_window_date_fkey FOREIGN KEY (window_date, run_number)
         REFERENCES settlement.runs (window_date, run_number),
-    CONSTRAINT payments_two_people CHECK (exported_by <> approved_by),
-    CONSTRAINT payments_default CHECK ((state = 'DEFAULTED') = (borne_by IS NOT NULL)),
+    CONSTRAINT payments_two_people CHECK (settlement.folded(exported_by) <> settlement.folded(approved_by)),
+    CONSTRAINT payments_default CHECK ((state = 'DEFAULTED') = (borne_by IS NOT NULL)
+        AND (state = 'DEFAULTED') = (default_proposed_by IS NOT NULL)
+        AND (state = 'DEFAULTED') = (default_approved_by IS NOT NULL)),
+    CONSTRAINT payments_default_two_people
+        CHECK (settlement.folded(default_proposed_by) <> settlement.folded(default_approved_by)),
     CONSTRAINT payments_received CHECK (state <> 'RECEIVED' OR moved_minor >= amount_minor)
 );
 CREATE INDEX payments_window ON settlement.payments (window_date);
@@ -66,7 +72,8 @@ CREATE TABLE settlement.settle_receipts (
 GRANTS = """
 GRANT SELECT, INSERT ON settlement.payments, settlement.payment_events, settlement.settle_receipts
     TO tongdui_settlement;
-GRANT UPDATE (state, attempt, moved_minor, borne_by) ON settlement.payments TO tongdui_settlement;
+GRANT UPDATE (state, attempt, moved_minor, borne_by, default_proposed_by, default_approved_by)
+    ON settlement.payments TO tongdui_settlement;
 """
 
 
