@@ -215,7 +215,8 @@ def test_a_reading_walks_the_chain_and_finds_entries_by_batch(
             "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {statement}", parameters))
             for statement, parameters in statements
         ]
-    assert "batches_sequence_key" in plans[0]
+    # Of two indexes that hold it; which of them, where there is one window, is a matter of their bloat.
+    assert "Index Cond: (sequence >=" in plans[0]
     for plan in plans:
         assert "Seq Scan on entries" not in plan
         assert "Seq Scan on batches" not in plan
