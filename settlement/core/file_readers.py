@@ -152,35 +152,35 @@ class LineReader:
 def _run_of_deals(exponent: int) -> re.Pattern[bytes]:
     """As many well-formed deals without quotes as there are, from where it is asked on.
 
-    Of texts beyond ASCII it knows Chinese characters only, which are all printable. Possessive throughout, so that
-    it never goes back and a stretch of any length takes no memory.
+    Of texts beyond ASCII it knows Chinese characters only, which are all printable. Characters are taken possessively,
+    since no field holds what ends it; groups are not, because Python before 3.11.5 gets that wrong.
     """
     first, more = rb"[ !#-*./0-9:-<>?A-~\xe4-\xe9]", rb"[ !#-+\--~\x80-\xbf\xe4-\xe9]{0,63}+"
-    text = rb"(?:" + first + more + rb")?+"
+    text = rb"(?:" + first + more + rb")?"
     request_id = rb"[!#-*./0-9:-<>?A-~][!#-+\--~]{0,63}+"
     kind, state = ("|".join(sorted(names, reverse=True)).encode() for names in (KINDS, LINE_STATES))
     names = request_id + rb",(?:" + kind + rb")," + text + rb"|,(?:" + kind + rb")," + first + more
     whole = rb"[0-9]{1,18}+"
-    money = whole + (rb"(?:\.[0-9]{1,%d}+)?+" % exponent if exponent else rb"")
+    money = whole + (rb"(?:\.[0-9]{1,%d}+)?" % exponent if exponent else rb"")
     day = (
         rb"20[0-9]{2}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
         rb"|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
     )
-    time = rb"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6}+)?+(?:Z|[+-](?:0[0-9]|1[0-4]):[0-5][0-9])"
+    time = rb"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6}+)?(?:Z|[+-](?:0[0-9]|1[0-4]):[0-5][0-9])"
     fields = (
         rb"(?:" + names + rb")",
         rb"[0-9]{0,6}+",
         day + time,
-        rb"(?:m-[0-9a-v]{12})?+",
+        rb"(?:m-[0-9a-v]{12})?",
         text,
         text,
         whole,
         money,
         money,
         rb"[0-9]{0,9}+",
-        rb"(?:" + state + rb")?+",
+        rb"(?:" + state + rb")?",
     )
-    return re.compile(rb"(?:D," + b",".join(fields) + rb"\r?\n)*+")
+    return re.compile(rb"(?:D," + b",".join(fields) + rb"\r?\n)*")
 
 
 class CsvReader(LineReader):
