@@ -129,7 +129,7 @@ class _Copy:
         self._columns = columns
         self._select = f"SELECT {', '.join(columns)} FROM {table} WHERE {key} "  # noqa: S608  # names of ours
         values = ", ".join(f":{name}" for name in columns)
-        self._insert = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values}) ON CONFLICT DO NOTHING"  # noqa: S608
+        self._insert = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values}) ON CONFLICT DO NOTHING"  # noqa: S608  # names of ours
 
     def run(self, old: sqlite3.Connection, new: SqliteDatabase, last: int) -> None:
         for first in range(1, last + 1, ROWS_AT_ONCE):
