@@ -69,9 +69,9 @@ def reader_of(answer: type[A], response: type[Message]) -> Callable[[str, Any, R
         known: dict[str, Any] = dict(zip(plain, values(message), strict=True))
         _required("entry_id", known["entry_id"])
         for name in times:
-            known[name] = _required_time(name, message)
+            known[name] = required_datetime(name, message)
         for name in days:
-            known[name] = _date(getattr(message, name)) if message.HasField(name) else None
+            known[name] = to_date(getattr(message, name)) if message.HasField(name) else None
         return answer(request_id=request_id, receipt=receipt, **known)
 
     return read
@@ -88,7 +88,7 @@ def from_quote(message: points_pb2.QuoteResponse) -> Quote:
         maximum_points=message.maximum_points,
         rate_version=message.rate_version,
         native_points=message.native_points,
-        expire_time=_required_time("expire_time", message),
+        expire_time=required_datetime("expire_time", message),
     )
 
 
@@ -124,7 +124,7 @@ def from_proof(
 ) -> ProofStarted:
     """The answer to the start of a proof."""
     return ProofStarted(
-        request_id, _required("proof_id", message.proof_id), _time(message.expire_time), receipt
+        request_id, _required("proof_id", message.proof_id), to_datetime(message.expire_time), receipt
     )
 
 
@@ -143,8 +143,8 @@ def from_pay_code(
         request_id=request_id,
         code=_required("code", message.code),
         qr_text=_required("qr_text", message.qr_text),
-        issue_time=_time(message.issue_time),
-        expire_time=_time(message.expire_time),
+        issue_time=to_datetime(message.issue_time),
+        expire_time=to_datetime(message.expire_time),
         receipt=receipt,
     )
 
@@ -158,13 +158,13 @@ def from_wallet(message: points_pb2.GetWalletResponse) -> Wallet:
         held_points=message.held_points,
         deficit_points=message.deficit_points,
         lots=tuple(_lot(lot) for lot in message.lots),
-        read_time=_time(message.read_time),
+        read_time=to_datetime(message.read_time),
         state=_STATES.get(message.state, str(int(message.state))),
         survivor_member_id=message.survivor_member_id,
         value_micros=message.value_micros if message.HasField("value_micros") else None,
         deficits=tuple(OwedPoints(owed.issuer_id, owed.points) for owed in message.deficits),
         expiry_forecast=tuple(
-            ExpiringPoints(_date(day.expiry_date), day.points) for day in message.expiry_forecast
+            ExpiringPoints(to_date(day.expiry_date), day.points) for day in message.expiry_forecast
         ),
     )
 
@@ -184,9 +184,9 @@ def from_entry(message: entries_pb2.Entry) -> Entry:
         partner_id=message.partner_id,
         request_id=message.request_id,
         member_id=message.member_id,
-        event_time=_time(message.event_time),
-        decided_time=_time(message.decided_time),
-        window_date=_date(message.window_date),
+        event_time=to_datetime(message.event_time),
+        decided_time=to_datetime(message.decided_time),
+        window_date=to_date(message.window_date),
         store_id=message.store_id,
         terminal_id=message.terminal_id,
         reference=message.reference,
@@ -214,7 +214,7 @@ def from_ledger(message: journal_service_pb2.GetLedgerResponse) -> Ledger:
         cut_off_seconds=message.cut_off_seconds,
         late_limit_seconds=message.late_limit_seconds,
         clock=_CLOCKS.get(message.clock, str(int(message.clock))),
-        ledger_time=_time(message.ledger_time),
+        ledger_time=to_datetime(message.ledger_time),
         card_notice_seconds=message.card_notice_seconds,
         claw_back=message.claw_back,
         refund=message.refund,
@@ -234,7 +234,7 @@ def _lot(message: points_pb2.WalletLot) -> WalletLot:
         lot_sequence=message.lot_sequence,
         issuer_id=message.issuer_id,
         rate_version=message.rate_version,
-        expiry_date=_date(message.expiry_date) if message.HasField("expiry_date") else None,
+        expiry_date=to_date(message.expiry_date) if message.HasField("expiry_date") else None,
         open_points=message.open_points,
         held_points=message.held_points,
     )
@@ -268,15 +268,18 @@ def _required(name: str, text: str) -> str:
     return text
 
 
-def _required_time(name: str, message: Message) -> datetime:
+def required_datetime(name: str, message: Message) -> datetime:
+    """A time that has to be there. Raises ValueError."""
     if not message.HasField(name):
         raise ValueError(f"{name} is missing")
-    return _time(getattr(message, name))
+    return to_datetime(getattr(message, name))
 
 
-def _time(message: Timestamp) -> datetime:
+def to_datetime(message: Timestamp) -> datetime:
+    """In UTC, to the microsecond."""
     return message.ToDatetime(tzinfo=UTC)
 
 
-def _date(message: Date) -> date:
+def to_date(message: Date) -> date:
+    """A calendar day. Raises ValueError."""
     return date(message.year, message.month, message.day)

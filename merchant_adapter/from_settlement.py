@@ -1,11 +1,6 @@
 """Settlement's messages as values. Raises ValueError for a message that makes no sense."""
 
-from datetime import UTC, date, datetime
-
-from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
-from google.type.date_pb2 import Date
-
+from merchant_adapter.from_messages import required_datetime, to_date, to_datetime
 from merchant_adapter.partner_file import FileFormat
 from merchant_adapter.settlement_values import (
     Break,
@@ -34,7 +29,7 @@ def from_days(message: settling.ListSettlementsResponse) -> SettledDayPage:
     """A page of days."""
     days = tuple(
         SettledDay(
-            _date(one.window_date),
+            to_date(one.window_date),
             settling.Settlement.State.Name(one.state).removeprefix("STATE_"),
             one.payable_minor,
         )
@@ -47,7 +42,7 @@ def from_statement(message: settling.GetStatementResponse) -> Statement:
     """A statement."""
     lines = tuple(StatementLine(one.component, one.exact_micros, one.amount_minor) for one in message.lines)
     return Statement(
-        window_date=_date(message.window_date),
+        window_date=to_date(message.window_date),
         partner_id=message.partner_id,
         opening_minor=message.opening_minor,
         lines=lines,
@@ -72,7 +67,7 @@ def _statement_entry(message: settling.StatementEntry) -> StatementEntry:
         store_id=message.store_id,
         terminal_id=message.terminal_id,
         member_id=message.member_id,
-        event_time=_required_time(message, "event_time"),
+        event_time=required_datetime("event_time", message),
         points=message.points,
         rate_version=message.rate_version,
         amount_micros=message.amount_micros,
@@ -84,7 +79,7 @@ def from_file(message: reconciling.PartnerFile) -> PartnerFile:
     return PartnerFile(
         file_id=message.file_id,
         partner_id=message.partner_id,
-        business_date=_date(message.business_date),
+        business_date=to_date(message.business_date),
         format=FileFormat(reconciling.FileFormat.Name(message.format).removeprefix("FILE_FORMAT_")),
         sha256=message.sha256.hex(),
         line_count=message.line_count,
@@ -92,7 +87,7 @@ def from_file(message: reconciling.PartnerFile) -> PartnerFile:
         burned_points=message.burned_points,
         claimed_micros=message.claimed_micros,
         owed_micros=message.owed_micros,
-        receive_time=_required_time(message, "receive_time"),
+        receive_time=required_datetime("receive_time", message),
         state=reconciling.PartnerFile.State.Name(message.state).removeprefix("STATE_"),
     )
 
@@ -100,10 +95,10 @@ def from_file(message: reconciling.PartnerFile) -> PartnerFile:
 def from_reconciliation(message: reconciling.GetReconciliationResponse) -> Reconciliation:
     """A reconciliation."""
     return Reconciliation(
-        window_date=_date(message.window_date),
+        window_date=to_date(message.window_date),
         partner_id=message.partner_id,
         file=from_file(message.file),
-        run_time=_required_time(message, "run_time"),
+        run_time=required_datetime("run_time", message),
         controls=tuple(map(_control, message.controls)),
         unresolved_count=message.unresolved_count,
     )
@@ -130,13 +125,13 @@ def from_break(message: reconciling.Break) -> Break:
     return Break(
         break_id=message.break_id,
         partner_id=message.partner_id,
-        window_date=_date(message.window_date),
+        window_date=to_date(message.window_date),
         type=message.type,
         state=reconciling.Break.State.Name(message.state).removeprefix("STATE_"),
         resolution=message.resolution,
         severity=message.severity,
-        opened_date=_date(message.opened_date),
-        due_time=_required_time(message, "due_time"),
+        opened_date=to_date(message.opened_date),
+        due_time=required_datetime("due_time", message),
         points_at_stake=message.points_at_stake,
         amount_at_stake_micros=message.amount_at_stake_micros,
         hub=_deal(message.hub) if message.HasField("hub") else None,
@@ -150,7 +145,7 @@ def _deal(message: reconciling.RecordedDeal) -> RecordedDeal:
         kind=message.kind,
         reference=message.reference,
         part=message.part,
-        event_time=_time(message.event_time) if message.HasField("event_time") else None,
+        event_time=to_datetime(message.event_time) if message.HasField("event_time") else None,
         member_id=message.member_id,
         store_id=message.store_id,
         terminal_id=message.terminal_id,
@@ -181,7 +176,7 @@ def break_of(message: reconciling.GetBreakResponse | reconciling.CommentOnBreakR
 
 def _event(message: reconciling.BreakEvent) -> BreakEvent:
     return BreakEvent(
-        event_time=_required_time(message, "event_time"),
+        event_time=required_datetime("event_time", message),
         person=message.person,
         act=message.act,
         state=message.state,
@@ -203,23 +198,9 @@ def from_dispute(message: reconciling.Dispute) -> Dispute:
         opened_by=message.opened_by,
         against=message.against,
         claim=message.claim,
-        deadline_time=_required_time(message, "deadline_time"),
+        deadline_time=required_datetime("deadline_time", message),
         state=reconciling.Dispute.State.Name(message.state).removeprefix("STATE_"),
         answer=message.answer,
         in_favour_of=message.in_favour_of,
         decision=message.decision,
     )
-
-
-def _required_time(message: Message, name: str) -> datetime:
-    if not message.HasField(name):
-        raise ValueError(f"{name} is missing")
-    return _time(getattr(message, name))
-
-
-def _time(message: Timestamp) -> datetime:
-    return message.ToDatetime(tzinfo=UTC)
-
-
-def _date(message: Date) -> date:
-    return date(message.year, message.month, message.day)

@@ -155,7 +155,7 @@ class DailyRun:
         Raises StepOutOfOrder, or ResultDiffers where a computed window now comes out otherwise.
         """
         with self.connection.begin():
-            stored = self._held(window_date, WindowState.CLOSED, "close")
+            stored = load.load_window_at_least(self.connection, window_date, WindowState.CLOSED, "close")
             before = self._computed_before(window_date)
             sums = feed.read_sums(self.connection, window_date)
             contracts = load.load_contracts(self.connection, window_date)
@@ -191,7 +191,7 @@ class DailyRun:
         with self.connection.begin():
             # Files, reconciliations, waivers and profiles come in beside a run; none may after this has read them.
             load.lock_window(self.connection, window_date)
-            stored = self._held(window_date, WindowState.COMPUTED, "net")
+            stored = load.load_window_at_least(self.connection, window_date, WindowState.COMPUTED, "net")
             receipt = load.load_receipt(self.connection, window_date)
             fault = _receipt_fault(stored.window, receipt, verify)
             case = self._case(stored.window, fault)
@@ -219,7 +219,7 @@ class DailyRun:
         `seen` is told of entries as they are hashed. Raises StepOutOfOrder, RoleMissing, PersonUnknown.
         """
         with self.connection.begin():
-            stored = self._held(window_date, WindowState.COMPUTED, "net")
+            stored = load.load_window_at_least(self.connection, window_date, WindowState.COMPUTED, "net")
             self.actor.check(self.connection, Act.AUDIT_JOURNAL)
             before = load.load_window_before(self.connection, window_date)
             hash_before = before.window.last_hash if before else FIRST_HASH
@@ -234,7 +234,8 @@ class DailyRun:
     def entry_count(self, window_date: date) -> int:
         """Entries of a computed window. Raises StepOutOfOrder."""
         with self.connection.begin():
-            return self._held(window_date, WindowState.COMPUTED, "net").window.entry_count
+            stored = load.load_window_at_least(self.connection, window_date, WindowState.COMPUTED, "net")
+            return stored.window.entry_count
 
     def days_to_audit(self, last: date) -> list[date]:
         """The computed days up to `last` whose present run has no journal audit that holds."""
@@ -248,7 +249,7 @@ class DailyRun:
         """
         connection = self.connection
         with connection.begin():
-            stored = self._held(window_date, WindowState.CERTIFIED, "certify")
+            stored = load.load_window_at_least(self.connection, window_date, WindowState.CERTIFIED, "certify")
             kept = load.load_approval(connection, window_date)
             if kept is not None:
                 return kept
@@ -296,7 +297,7 @@ class DailyRun:
             raise ValueError("reason: an aborted run needs one")
         connection = self.connection
         with connection.begin():
-            stored = self._held(window_date, WindowState.COMPUTED, "net")
+            stored = load.load_window_at_least(self.connection, window_date, WindowState.COMPUTED, "net")
             if stored.state.reached(WindowState.APPROVED):
                 raise StepOutOfOrder(f"{window_date}: the window is {stored.state.value}, its run stands")
             newest = load.load_last_computed_date(connection)
@@ -351,15 +352,6 @@ class DailyRun:
                 f"{window_date}: windows are computed in order, {before.window.window_date} comes first"
             )
         return load.load_computed(self.connection, before.window.window_date)
-
-    def _held(self, window_date: date, least: WindowState, step: str) -> StoredWindow:
-        stored = load.load_window(self.connection, window_date)
-        if stored is None or not stored.state.reached(least):
-            state = stored.state.value if stored else "not closed"
-            raise StepOutOfOrder(
-                f"{window_date}: the window is {state}; run `{step} --date {window_date}` first"
-            )
-        return stored
 
 
 def _state(stored: StoredWindow) -> dict[str, object]:

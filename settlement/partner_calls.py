@@ -15,17 +15,15 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from settlement.core.break_state import ALLOWED, BreakActRefused, DisputeState
 from settlement.core.certificate import canonical_json
-from settlement.core.deed import Content, Deed, deed_text, text_content
+from settlement.core.deed import text_content
 from settlement.core.mapping import ProfileInvalid
 from settlement.core.partner_file import FileFormat
 from settlement.core.roles import Act
 from settlement.desk import Desk, Evidence
-from settlement.people import MAX_REASON, Actor
+from settlement.people import Actor
 from settlement.reconciliation import Declared, business_day, load_file
-from settlement.store.audit import record
 from settlement.store.desk import Break, Dispute, has_partner, ledger_moment, load_break, load_dispute
 from settlement.store.feed import read_ledger
-from settlement.store.keys import read_audience
 from settlement.store.partner_reads import PartnerFile, read_file
 from settlement.store.partner_request_tables import partner_requests
 from settlement.store.reads import DatabaseUnavailable
@@ -101,43 +99,12 @@ class SignedCall:
 class CallActor(Actor):
     """A partner that acts by a signed call: the deed's text has the call, and the call's signature is the deed's."""
 
-    def do(
-        self,
-        connection: Connection,
-        act: Act,
-        item_kind: str,
-        item_id: str,
-        reason: str = "",
-        before: Content | None = None,
-        after: Content | None = None,
-        partner_id: str | None = None,
-    ) -> Deed:
-        """As of any actor."""
-        if len(reason) > MAX_REASON:
-            raise ValueError(f"reason: {len(reason)} characters, at most {MAX_REASON}")
+    def _kept_text(self, text: bytes) -> bytes:
         call = self.signer
         assert isinstance(call, SignedCall), "made by `acting`"
-        person = self._person(connection)
-        role = self._role(person, act, partner_id)
-        plain = deed_text(
-            audience=read_audience(connection),
-            person=person,
-            role=role,
-            act=act,
-            item_kind=item_kind,
-            item_id=item_id,
-            reason=reason,
-            before=before,
-            after=after,
-            public_key=call.public_key_text,
-            signed_time=self.now(),
-        )
-        said = text_content(plain)
-        assert said is not None, "made one line before"
-        body = canonical_json(said | {"call": {"path": call.path, "metadata": dict(call.metadata)}})
-        deed = Deed(person, role, act, item_kind, item_id, reason, before, after, body, call.signature)
-        record(connection, deed)
-        return deed
+        said = text_content(text)
+        assert said is not None, "made by `do`"
+        return canonical_json(said | {"call": {"path": call.path, "metadata": dict(call.metadata)}})
 
 
 def acting(call: SignedCall) -> Actor:

@@ -89,7 +89,7 @@ class Payments:
         """
         connection = self.connection
         with connection.begin():
-            stored = self._held(window_date, WindowState.APPROVED, "approve")
+            stored = load.load_window_at_least(self.connection, window_date, WindowState.APPROVED, "approve")
             if stored.state is WindowState.APPROVED:
                 approval = load.load_approval(connection, window_date)
                 assert approval is not None, "an approved window has one"
@@ -211,7 +211,9 @@ class Payments:
         """
         connection = self.connection
         with connection.begin():
-            stored = self._held(window_date, WindowState.EXPORTED, "export --payments")
+            stored = load.load_window_at_least(
+                self.connection, window_date, WindowState.EXPORTED, "export --payments"
+            )
             if stored.state is WindowState.SETTLED:
                 return None
             self.actor.check(connection, Act.SETTLE)
@@ -279,15 +281,6 @@ class Payments:
     def _tracked(self, payment_ids: Iterable[str]) -> dict[str, TrackedPayment]:
         listed = store.load_payments(self.connection, payment_ids=set(payment_ids))
         return {tracked.payment.payment_id: tracked for tracked in listed}
-
-    def _held(self, window_date: date, least: WindowState, step: str) -> StoredWindow:
-        stored = load.load_window(self.connection, window_date)
-        if stored is None or not stored.state.reached(least):
-            state = stored.state.value if stored else "not closed"
-            raise StepOutOfOrder(
-                f"{window_date}: the window is {state}; run `{step} --date {window_date}` first"
-            )
-        return stored
 
     def _record_window(self, act: Act, stored: StoredWindow, after: dict[str, object]) -> None:
         before = {"state": stored.state.value}

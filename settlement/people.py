@@ -99,10 +99,15 @@ class Actor:
             public_key=self.signer.public_key_text if self.signer else "",
             signed_time=self.now(),
         )
+        text = self._kept_text(text)
         signature = self.signer.sign(FORMAT + text) if self.signer else b""
         deed = Deed(person, role, act, item_kind, item_id, reason, before, after, text, signature)
         record(connection, deed)
         return deed
+
+    def _kept_text(self, text: bytes) -> bytes:
+        """The deed's text as it is kept."""
+        return text
 
     def _person(self, connection: Connection) -> Person:
         if self.unattended:

@@ -13,7 +13,7 @@ from settlement.core.netting import Flow
 from settlement.core.parties import party_order
 from settlement.core.points import EntrySum, IssuerPoints, LegSum
 from settlement.core.rounding import StatementLine
-from settlement.core.run_state import WindowState
+from settlement.core.run_state import StepOutOfOrder, WindowState
 from settlement.core.window import ClosedWindow, Computed, HubReceipt, WindowSums
 from settlement.store import tables
 
@@ -72,6 +72,17 @@ def lock_window(connection: Connection, window_date: date) -> None:
     """Waits for everybody who holds this window, and makes them wait until the transaction ends."""
     column = tables.windows.c.window_date
     connection.execute(select(column).where(column == window_date).with_for_update())
+
+
+def load_window_at_least(
+    connection: Connection, window_date: date, least: WindowState, step: str
+) -> StoredWindow:
+    """The window of a day that has come that far. Raises StepOutOfOrder, which names the `step` that is missing."""
+    stored = load_window(connection, window_date)
+    if stored is None or not stored.state.reached(least):
+        state = stored.state.value if stored else "not closed"
+        raise StepOutOfOrder(f"{window_date}: the window is {state}; run `{step} --date {window_date}` first")
+    return stored
 
 
 def load_window_before(connection: Connection, window_date: date) -> StoredWindow | None:

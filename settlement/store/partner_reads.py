@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, or_, select
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from settlement.core.break_types import Controls
 from settlement.core.drill_down import LineEntry, Place
@@ -20,7 +16,7 @@ from settlement.store.desk import Break, BreakEvent, BreakFilter, Dispute
 from settlement.store.desk_tables import disputes
 from settlement.store.drill import load_line_entries
 from settlement.store.load import load_window
-from settlement.store.reads import DatabaseUnavailable
+from settlement.store.reads import snapshot
 from settlement.store.reconciliation_tables import partner_files, reconciliations
 
 __all__ = [
@@ -85,7 +81,7 @@ class PartnerReads:
         self, window_date: date, party_id: str, component: str, after: Place, limit: int
     ) -> list[LineEntry] | None:
         """At most `limit` entries behind a line, after a place, in the ledger's order; None for no such statement."""
-        with self._snapshot() as connection:
+        with snapshot(self._engine) as connection:
             stored = load_window(connection, window_date)
             if stored is None or not stored.state.reached(WindowState.COMPUTED):
                 return None
@@ -103,7 +99,7 @@ class PartnerReads:
             .limit(1)
         )
         unresolved = BreakFilter(partner_id=partner_id, window_date=window_date, unresolved=True)
-        with self._snapshot() as connection:
+        with snapshot(self._engine) as connection:
             row = connection.execute(newest).one_or_none()
             if row is None:
                 return None
@@ -113,12 +109,12 @@ class PartnerReads:
 
     def breaks(self, wanted: BreakFilter, after: int, limit: int) -> list[Break]:
         """At most `limit` breaks by number, from the one after `after`."""
-        with self._snapshot() as connection:
+        with snapshot(self._engine) as connection:
             return desk.list_breaks(connection, wanted, limit, after)
 
     def break_history(self, break_id: int, partner_id: str | None) -> BreakHistory | None:
         """A break with its history; None where there is none, or it is not the partner's to see."""
-        with self._snapshot() as connection:
+        with snapshot(self._engine) as connection:
             found = desk.load_break(connection, break_id)
             if found is None or partner_id not in (None, found.partner_id):
                 return None
@@ -133,17 +129,8 @@ class PartnerReads:
             statement = statement.where(or_(columns.opened_by == partner_id, columns.against == partner_id))
         if state is not None:
             statement = statement.where(columns.state == state)
-        with self._snapshot() as connection:
+        with snapshot(self._engine) as connection:
             return [Dispute(*row) for row in connection.execute(statement.limit(limit))]
-
-    @contextmanager
-    def _snapshot(self) -> Iterator[Connection]:
-        # A run may commit between two statements of one answer; a snapshot sees all of it or nothing.
-        try:
-            with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-                yield connection
-        except (OperationalError, InterfaceError, PoolTimeout) as trouble:
-            raise DatabaseUnavailable(str(trouble).partition("\n")[0]) from trouble
 
 
 def read_file(connection: Connection, file_id: int) -> PartnerFile:

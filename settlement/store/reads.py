@@ -70,6 +70,19 @@ class DatabaseUnavailable(Exception):
     """The database did not answer. Asking again is right."""
 
 
+@contextmanager
+def snapshot(engine: Engine) -> Iterator[Connection]:
+    """A connection that sees all of a run's commit or nothing, however many statements are asked of it.
+
+    Raises DatabaseUnavailable.
+    """
+    try:
+        with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+            yield connection
+    except (OperationalError, InterfaceError, PoolTimeout) as trouble:
+        raise DatabaseUnavailable(str(trouble).partition("\n")[0]) from trouble
+
+
 class Reads:
     """What settlement can tell. Safe to share between threads. Every method may raise DatabaseUnavailable."""
 
@@ -79,7 +92,7 @@ class Reads:
 
     def day(self, window_date: date) -> DayOfStatements | None:
         """Statements and bilateral flows of a day; None where it is not computed."""
-        with self._snapshot() as connection:
+        with snapshot(self._engine) as connection:
             stored = load_window(connection, window_date)
             if stored is None or not stored.state.reached(WindowState.COMPUTED):
                 return None
@@ -93,7 +106,7 @@ class Reads:
 
     def statement(self, window_date: date, partner_id: str) -> Statement | None:
         """One partner's statement, of zeros where it never moved; None for an unknown day or partner."""
-        with self._snapshot() as connection:
+        with snapshot(self._engine) as connection:
             stored = load_window(connection, window_date)
             if stored is None or not stored.state.reached(WindowState.COMPUTED):
                 return None
@@ -103,7 +116,7 @@ class Reads:
 
     def certificate(self, window_date: date) -> StoredCertificate | None:
         """The signed certificate of a day."""
-        with self._snapshot() as connection:
+        with snapshot(self._engine) as connection:
             return load_certificate(connection, window_date)
 
     def days_before(self, before: date | None, limit: int) -> list[SettledDay]:
@@ -127,7 +140,7 @@ class Reads:
         if before is not None:
             statement = statement.where(tables.windows.c.window_date < before)
         statement = statement.order_by(tables.windows.c.window_date.desc()).limit(limit)
-        with self._snapshot() as connection:
+        with snapshot(self._engine) as connection:
             rows = connection.execute(statement).all()
         return [SettledDay(*_window_and_state(row), int(row.payable)) for row in rows]
 
@@ -135,13 +148,13 @@ class Reads:
         self, window_date: date | None, state: PaymentState | None
     ) -> tuple[tuple[TrackedPayment, ...], Ledger]:
         """The payments of a day, or of all days, and in one state, or in any."""
-        with self._snapshot() as connection:
+        with snapshot(self._engine) as connection:
             listed = load_payments(connection, window_date=window_date, state=state)
             return listed, feed.read_ledger(connection)
 
     def payment(self, payment_id: str) -> tuple[TrackedPayment, list[PaymentEvent], Ledger] | None:
         """One payment with its history; None where there is none of that id."""
-        with self._snapshot() as connection:
+        with snapshot(self._engine) as connection:
             found = load_payments(connection, payment_ids=[payment_id])
             if not found:
                 return None
@@ -149,14 +162,14 @@ class Reads:
 
     def contracts(self, window_date: date | None) -> tuple[Contract, ...]:
         """The contracts in force on a day, or every one there ever was."""
-        with self._snapshot() as connection:
+        with snapshot(self._engine) as connection:
             every = load_all_contracts(connection)
             return every if window_date is None else in_force(every, window_date)
 
     def keys(self) -> dict[str, KnownKey]:
         """Every registered key by its id, in whatever state."""
         columns = views.keys_v1.c
-        with self._snapshot() as connection:
+        with snapshot(self._engine) as connection:
             rows = connection.execute(
                 select(
                     columns.key_id,
@@ -183,17 +196,8 @@ class Reads:
 
     def ping(self) -> None:
         """Returns where the database answers. Raises DatabaseUnavailable."""
-        with self._snapshot() as connection:
+        with snapshot(self._engine) as connection:
             connection.execute(text("SELECT 1"))
-
-    @contextmanager
-    def _snapshot(self) -> Iterator[Connection]:
-        # A run may commit between two statements of one answer; a snapshot sees all of it or nothing.
-        try:
-            with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-                yield connection
-        except (OperationalError, InterfaceError, PoolTimeout) as trouble:
-            raise DatabaseUnavailable(str(trouble).partition("\n")[0]) from trouble
 
 
 def _window_and_state(row: object) -> tuple[ClosedWindow, WindowState]:
