@@ -1,7 +1,9 @@
 """Gathers commands into batches: while one batch is being committed, the next one fills.
 
 One batch is one transaction. A lone command in an idle hub waits for no timer; a second batch starts beside a
-running one only when enough commands wait to make it worth a connection. A small batch runs in the event loop,
+running one only when enough commands wait to make it worth a connection. Where many call at once, the next batch
+waits a moment for those that the last one has just answered, as PostgreSQL's `commit_delay` does for siblings:
+larger batches cost the hub, its database and its callers less than the moment. A small batch runs in the event loop,
 because a thread beside it would cost more in hand-overs of the interpreter than its work; a large one has a
 thread, so that callers are still heard. Batches that run side by side never
 share a member: they would wait for each other's locks in the database, so a command whose member is busy
@@ -47,6 +49,15 @@ MAX_QUEUE: Final = 20_000
 
 WORTH_A_CONNECTION: Final = 250
 """Waiting commands that start a batch beside a running one."""
+
+SIBLINGS: Final = 8
+"""Calls of a batch from which on the next one gathers."""
+
+GATHER_SECONDS: Final = 0.008
+"""How long after such a batch the next one starts, unless `GATHERED` commands wait before."""
+
+GATHERED: Final = 32
+"""Commands that are worth a batch. More would leave the database idle while they come."""
 
 MAX_RETRIES: Final = 3
 """Repeats of a batch that met a deadlock, a serialization failure or a racing request id."""
@@ -128,7 +139,9 @@ class Batcher:
         self._busy: set[int] = set()
         self._running: set[asyncio.Task[None]] = set()
         self._stopping = False
-        self._starting = False
+        self._starting: asyncio.Handle | None = None
+        self._gathering = False
+        self._gather_until = 0.0
 
     async def submit(self, commands: Sequence[Command], call: Call | None) -> list[Answer]:
         """Decides the commands and gives one answer each, in order, once they are durable.
@@ -159,15 +172,24 @@ class Batcher:
 
     def _start_soon(self) -> None:
         """Not at once but when the loop has run what is ready now: calls that come together share a batch."""
-        if not self._starting:
-            self._starting = True
-            asyncio.get_running_loop().call_soon(self._start_when_quiet, self._queued)
+        loop = asyncio.get_running_loop()
+        enough = self._queued >= GATHERED
+        if self._starting is not None:
+            if not (enough and self._gathering):
+                return
+            self._starting.cancel()
+        self._gathering = not enough and loop.time() < self._gather_until
+        if self._gathering:
+            self._starting = loop.call_at(self._gather_until, self._start_when_quiet, self._queued)
+        else:
+            self._starting = loop.call_soon(self._start_when_quiet, self._queued)
 
     def _start_when_quiet(self, queued: int) -> None:
         if queued < self._queued < SMALL:  # this round of the loop brought more: so may the next
-            asyncio.get_running_loop().call_soon(self._start_when_quiet, self._queued)
+            self._starting = asyncio.get_running_loop().call_soon(self._start_when_quiet, self._queued)
             return
-        self._starting = False
+        self._starting = None
+        self._gathering = False
         self._start_batches()
 
     def _start_batches(self) -> None:
@@ -245,6 +267,7 @@ class Batcher:
             self._fail(batch, outcome)
             return
         _settle(batch, outcome)
+        self._gather_until = loop.time() + GATHER_SECONDS if len(batch) >= SIBLINGS else 0.0
         figures = (len(outcome.answers), outcome.entry_count, outcome.retry_count)
         self._observe(BatchFigures(*figures, started - batch[0].submission.arrived, loop.time() - started))
 

@@ -10,6 +10,7 @@ and in the event loop itself, where a small one does without a thread and the in
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Generator, Sequence
 from functools import lru_cache
@@ -17,13 +18,14 @@ from itertools import count
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 import psycopg
-from psycopg import errors, waiting
+from psycopg import errors
 from psycopg.abc import PQGen
 from psycopg.adapt import Transformer
 from psycopg.generators import fetch_many, send
 from psycopg.pq import ExecStatus, Format, TransactionStatus
 from psycopg.pq.abc import PGresult
 from psycopg.rows import TupleRow
+from psycopg.waiting import Ready, Wait
 
 BEGIN: Final = b"BEGIN"
 COMMIT: Final = b"COMMIT"
@@ -52,9 +54,6 @@ _T = TypeVar("_T")
 
 Steps: TypeAlias = Generator[Sequence[Request] | CopyIn, Rows, _T]
 """Work on a connection: yields requests to be sent together, or a copy, and is given the rows of each request."""
-
-_POLL_SECONDS: Final = 5.0
-"""How often a wait in the loop looks up; nothing depends on it."""
 
 
 class HubConnection(psycopg.Connection[TupleRow]):
@@ -87,9 +86,7 @@ class HubConnection(psycopg.Connection[TupleRow]):
             while True:
                 assert not isinstance(step, CopyIn)
                 try:
-                    rows = await waiting.wait_async(
-                        self._exchange(step), self.pgconn.socket, interval=_POLL_SECONDS
-                    )
+                    rows = await _wait_in_loop(self._exchange(step), self.pgconn.socket)
                 except psycopg.Error as failure:
                     step = steps.throw(failure)
                 else:
@@ -152,6 +149,37 @@ class HubConnection(psycopg.Connection[TupleRow]):
         transformer = Transformer(self)
         transformer.set_pgresult(result)
         return transformer.load_rows(0, result.ntuples, tuple)
+
+
+async def _wait_in_loop(exchange: PQGen[Rows], socket: int) -> Rows:
+    """Does what `psycopg.waiting.wait_async` does, without the task and the timer that it makes for every wait."""
+    loop = asyncio.get_running_loop()
+    try:
+        wanted = next(exchange)
+        while True:
+            wanted = exchange.send(await _readiness(loop, socket, wanted))
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]  # the generator's type says what it is
+
+
+async def _readiness(loop: asyncio.AbstractEventLoop, socket: int, wanted: Wait) -> Ready:
+    came: asyncio.Future[Ready] = loop.create_future()
+
+    def note(ready: Ready) -> None:
+        if not came.done():
+            came.set_result(ready)
+
+    if wanted & Wait.R:
+        loop.add_reader(socket, note, Ready.R)
+    if wanted & Wait.W:
+        loop.add_writer(socket, note, Ready.W)
+    try:
+        return await came
+    finally:
+        if wanted & Wait.R:
+            loop.remove_reader(socket)
+        if wanted & Wait.W:
+            loop.remove_writer(socket)
 
 
 @lru_cache(100)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import psycopg
 import pytest
 
-from exchange.batcher import MAX_QUEUE, Answer, Batcher, QueueFull
+from exchange.batcher import GATHERED, MAX_QUEUE, SIBLINGS, Answer, Batcher, QueueFull
 from exchange.core.commands import Authority, Command, Wake
 from exchange.core.decisions import Accepted, Decision
 from exchange.core.planner import plan
@@ -109,6 +109,88 @@ def test_a_lone_command_is_one_batch_at_once(shop: Shop) -> None:
 
     assert seconds < 0.2  # no timer: it is a round trip, and a slow machine's at that
     assert shop.office.rows("SELECT max(sequence), max(entry_count) FROM exchange.batches") == [(21, 1)]
+
+
+def gathering_for(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    monkeypatch.setattr("exchange.batcher.GATHER_SECONDS", seconds)
+
+
+def call_together(batcher: Batcher, shop: Shop, name: str, count: int) -> asyncio.Future[list[list[Answer]]]:
+    return asyncio.gather(
+        *(
+            batcher.submit([earn(f"{name}-{number}", member_id=shop.members[number % 4])], None)
+            for number in range(count)
+        )
+    )
+
+
+def batch_sizes(shop: Shop) -> list[int]:
+    sizes = shop.office.rows(
+        "SELECT entry_count FROM exchange.batches WHERE entry_count > 0 ORDER BY sequence"
+    )
+    return [size for (size,) in sizes]
+
+
+def test_calls_that_come_again_after_a_crowded_batch_share_the_next_one(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gathering_for(monkeypatch, 1.0)
+
+    async def crowd_twice(batcher: Batcher) -> None:
+        await call_together(batcher, shop, "crowd", SIBLINGS)
+        first = asyncio.create_task(batcher.submit([earn("e-1", member_id=shop.members[0])], None))
+        await asyncio.sleep(0.1)
+        await asyncio.gather(first, batcher.submit([earn("e-2", member_id=shop.members[1])], None))
+
+    posting(shop, crowd_twice)
+
+    assert batch_sizes(shop) == [SIBLINGS, 2]
+
+
+def test_after_fewer_calls_than_a_crowd_the_next_waits_for_no_timer(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gathering_for(monkeypatch, 3_600.0)
+
+    async def few(batcher: Batcher) -> None:
+        for number in range(5):
+            await asyncio.wait_for(call_together(batcher, shop, f"few-{number}", SIBLINGS - 1), 60)
+
+    posting(shop, few)
+
+    assert batch_sizes(shop) == [SIBLINGS - 1] * 5
+
+
+def test_a_batch_stops_gathering_as_soon_as_enough_wait(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    gathering_for(monkeypatch, 3_600.0)
+
+    async def crowd_on_crowd(batcher: Batcher) -> None:
+        await call_together(batcher, shop, "crowd", SIBLINGS)
+        waits = asyncio.create_task(batcher.submit([earn("waits", member_id=shop.members[0])], None))
+        await asyncio.sleep(0.1)
+        assert not waits.done()
+        await asyncio.wait_for(asyncio.gather(waits, call_together(batcher, shop, "more", GATHERED - 1)), 60)
+
+    posting(shop, crowd_on_crowd)
+
+    assert batch_sizes(shop) == [SIBLINGS, GATHERED]
+
+
+def test_a_batcher_that_stops_does_not_wait_for_what_gathers(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gathering_for(monkeypatch, 3_600.0)
+
+    async def stop_while_gathering() -> Answer:
+        batcher = new_batcher(shop.url)
+        async with at_work(batcher):
+            await call_together(batcher, shop, "crowd", SIBLINGS)
+            waits = asyncio.create_task(batcher.submit([earn("waits", member_id=shop.members[0])], None))
+            await asyncio.sleep(0)
+            await asyncio.wait_for(batcher.stop(), 60)
+            return (await waits)[0]
+
+    assert asyncio.run(stop_while_gathering()).accepted
 
 
 # --- a call in parts
