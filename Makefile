@@ -9,7 +9,7 @@ LOCK := $(PY) -m piptools compile --quiet --generate-hashes --strip-extras --all
 # The whole year of purchases is read from a package that only this option needs.
 YEAR := $(if $(findstring --year,$(ARGS)),.venv/year.stamp)
 
-.PHONY: help demo test faults properties node check bench proto lock
+.PHONY: help demo test faults properties node guide check bench proto lock
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -21,15 +21,19 @@ demo: .venv/run.stamp $(YEAR) ## a real month of purchases, from the first earn 
 test: .venv/dev.stamp ## every test, on as many as four cores
 	@$(PY) -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
-faults: .venv/dev.stamp ## kills, lost answers, and windows that close under 50 writers, many times over (10 minutes)
+faults: .venv/dev.stamp ## kills, lost answers, and windows that close under 50 writers, many times over (12 minutes)
 	@TONGDUI_FAULTS=20 $(PY) -m pytest -n 0 tests/system/test_windows_under_load.py -o faulthandler_timeout=0 $(ARGS)
-	@TONGDUI_FAULTS=50 $(PY) -m pytest -n 0 tests/system/test_outbox_faults.py -o faulthandler_timeout=0 $(ARGS)
+	@TONGDUI_FAULTS=50 $(PY) -m pytest -n 0 tests/system/test_outbox_faults.py tests/system/test_sidecar_process.py \
+		tests/postgres/test_webhook_inbox.py -o faulthandler_timeout=0 $(ARGS)
 
 properties: .venv/dev.stamp ## random histories of all commands, ten times as many and other ones (6 minutes)
-	@TONGDUI_PROPERTY_FACTOR=10 $(PY) -m pytest tests/property -o faulthandler_timeout=0 $(ARGS)
+	@TONGDUI_PROPERTY_FACTOR=10 $(PY) -m pytest tests/property tests/wire/test_sidecar_document.py -o faulthandler_timeout=0 $(ARGS)
 
 node: .venv/dev.stamp examples/node/node_modules/.package-lock.json ## the Node client of examples/node against a hub (needs Node 20 or newer, and npm)
 	@$(PY) -m pytest tests/system/test_node_client.py $(ARGS)
+
+guide: .venv/dev.stamp ## docs/integrate.md, every block as written (its parts for curl and Node where these are)
+	@TONGDUI_GUIDE=1 $(PY) -m pytest -n 0 tests/system/test_integrate_guide.py -o faulthandler_timeout=0 $(ARGS)
 
 check: .venv/dev.stamp ## style, types, who imports whom, and the wire contract
 	$(PY) -m ruff check
@@ -48,9 +52,9 @@ proto: .venv/dev.stamp ## make proto/gen anew from the .proto files
 lock: .venv/dev.stamp ## pin the dependencies of pyproject.toml anew (ARGS=--upgrade: newest versions)
 	@set -e; export CUSTOM_COMPILE_COMMAND='make lock'; \
 	$(LOCK) $(ARGS) -o requirements/run.txt --build-deps-for editable \
-		--extra hub --extra adapter --extra settlement pyproject.toml; \
+		--extra hub --extra adapter --extra sidecar --extra settlement pyproject.toml; \
 	$(LOCK) $(ARGS) -o requirements/dev.txt --build-deps-for editable -c requirements/run.txt \
-		--extra hub --extra adapter --extra settlement --extra dev pyproject.toml; \
+		--extra hub --extra adapter --extra sidecar --extra settlement --extra dev pyproject.toml; \
 	$(LOCK) $(ARGS) -o requirements/year.txt -c requirements/dev.txt --extra year pyproject.toml; \
 	echo pip | $(LOCK) $(ARGS) -o requirements/pip.txt -c requirements/dev.txt -
 

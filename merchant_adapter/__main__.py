@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from merchant_adapter.cli import keys, outbox, points, settlement, verify
+from merchant_adapter.cli import imports, keys, outbox, points, record, serve, settlement, verify
 from merchant_adapter.cli.report import Report, bad_input, failure, show
 from merchant_adapter.errors import HubError
 from merchant_adapter.json_object import Unreadable
@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     shown = argparse.ArgumentParser(add_help=False)
     shown.add_argument("--json", action="store_true", help="one JSON object on standard output")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (keys, points, outbox, settlement, verify):
+    for module in (keys, points, outbox, imports, record, serve, settlement, verify):
         module.add(commands, shown)
     return parser
 

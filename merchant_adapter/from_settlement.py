@@ -2,6 +2,7 @@
 
 from merchant_adapter.from_messages import required_datetime, to_date, to_datetime
 from merchant_adapter.partner_file import FileFormat
+from merchant_adapter.receipts import Receipt
 from merchant_adapter.settlement_values import (
     Break,
     BreakEvent,
@@ -38,9 +39,19 @@ def from_days(message: settling.ListSettlementsResponse) -> SettledDayPage:
     return SettledDayPage(days, message.next_page_token)
 
 
-def from_statement(message: settling.GetStatementResponse) -> Statement:
+def from_statement(message: settling.GetStatementResponse, receipt: Receipt | None = None) -> Statement:
     """A statement."""
-    lines = tuple(StatementLine(one.component, one.exact_micros, one.amount_minor) for one in message.lines)
+    lines = tuple(
+        StatementLine(
+            component=one.component,
+            exact_micros=one.exact_micros,
+            amount_minor=one.amount_minor,
+            line_count=one.line_count,
+            exact_to_date_micros=one.exact_to_date_micros,
+            amount_to_date_minor=one.amount_to_date_minor,
+        )
+        for one in message.lines
+    )
     return Statement(
         window_date=to_date(message.window_date),
         partner_id=message.partner_id,
@@ -48,6 +59,9 @@ def from_statement(message: settling.GetStatementResponse) -> Statement:
         lines=lines,
         net_minor=message.net_minor,
         closing_minor=message.closing_minor,
+        exact_micros=message.exact_micros,
+        certificate_sha256=message.certificate_sha256.hex(),
+        receipt=receipt,
     )
 
 

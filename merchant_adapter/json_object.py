@@ -32,6 +32,9 @@ class JsonObject:
                 raise
             raise Unreadable(f"{source}: not JSON") from error
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._fields
+
     def text(self, name: str, default: str | None = None) -> str:
         """A text; without `default` it must be there."""
         value = self._fields.get(name, default)
@@ -53,6 +56,24 @@ class JsonObject:
             raise Unreadable(f"{self._source}: {name}: expected an object of texts")
         return tuple(value.items())
 
+    def whole(self, name: str) -> int:
+        """A whole number."""
+        value = self._fields.get(name)
+        if type(value) is not int:
+            raise Unreadable(f"{self._source}: {name}: expected a whole number")
+        return value
+
+    def flag(self, name: str) -> bool:
+        """True or false."""
+        value = self._fields.get(name)
+        if not isinstance(value, bool):
+            raise Unreadable(f"{self._source}: {name}: expected true or false")
+        return value
+
+    def child(self, name: str) -> "JsonObject":
+        """An object."""
+        return JsonObject(self._fields.get(name), f"{self._source}: {name}")
+
     def objects(self, name: str) -> "list[JsonObject]":
         """A list of objects."""
         value = self._fields.get(name)
@@ -60,10 +81,21 @@ class JsonObject:
             raise Unreadable(f"{self._source}: {name}: expected a list")
         return [JsonObject(one, f"{self._source}: {name}[{at}]") for at, one in enumerate(value)]
 
+    def pairs(self, name: str) -> tuple[tuple[str, str], ...]:
+        """A list of pairs of texts."""
+        value = self._fields.get(name)
+        if not isinstance(value, list) or not all(_is_pair(one) for one in value):
+            raise Unreadable(f"{self._source}: {name}: expected pairs of texts")
+        return tuple((first, second) for first, second in value)
+
     def expect(self, name: str, text: str) -> None:
         """Raises Unreadable unless the field is exactly this text."""
         if self._fields.get(name) != text:
             raise Unreadable(f"{self._source}: {name}: expected {text}")
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(one, str) for one in value)
 
 
 def to_base64url(octets: bytes) -> str:
@@ -72,8 +104,15 @@ def to_base64url(octets: bytes) -> str:
 
 
 def from_base64url(text: str) -> bytes:
-    """The bytes of base64url, padded or not; raises binascii.Error for anything else."""
+    """The bytes of base64url, padded or not; raises binascii.Error for anything else.
+
+    Another spelling of the same bytes (unused bits that are not zero) is refused: nobody writes one, and a stored
+    file that was changed has to be seen.
+    """
     bare = text.rstrip("=")
     if not bare.isascii():
         raise binascii.Error("not ASCII")
-    return base64.b64decode(bare + "=" * (-len(bare) % 4), altchars=b"-_", validate=True)
+    octets = base64.b64decode(bare + "=" * (-len(bare) % 4), altchars=b"-_", validate=True)
+    if to_base64url(octets) != bare:
+        raise binascii.Error("not the one spelling of these bytes")
+    return octets

@@ -179,6 +179,32 @@ class SettlementKeys(PinnedKeys):
     whose = "settlement"
 
 
+def load_public_keys(path: FilePath) -> dict[str, bytes]:
+    """Public keys by key id, whoever owns them: from a JSON Web Key Set, or of one key's own file.
+
+    Raises Unreadable, FileRefused where a private key is open to others.
+    """
+    try:
+        fields = JsonObject.parse(Path(path).read_bytes(), str(path))
+    except OSError as error:
+        raise Unreadable(f"{path}: {error.strerror}") from error
+    if "d" in fields:
+        key = Key.load(path)
+        return {key.key_id: key.public_key}
+    found: dict[str, bytes] = {}
+    for jwk in fields.objects("keys") if "keys" in fields else [fields]:
+        _check_kind(jwk)
+        name, public_key = jwk.text("kid"), jwk.octets("x")
+        try:
+            is_its_own = name == key_id(split_key_id(name)[0], public_key)
+        except SignatureMalformed as error:
+            raise Unreadable(f"{path}: {error}") from error
+        if not is_its_own or not crypto_core_ed25519_is_valid_point(public_key):
+            raise Unreadable(f"{path}: {name}: not the id of this key")
+        found[name] = public_key
+    return found
+
+
 def verifies(public_key: bytes, signature: bytes, message: bytes) -> bool:
     """Whether `public_key` made this 64-byte Ed25519 signature over `message`."""
     try:

@@ -28,6 +28,7 @@ class PointsMethod(Generic[A]):
         path: the full gRPC method.
         command: the value that asks.
         answer: the value of its acceptance.
+        request: the message that `command` is written into.
         response: the message that is read into `answer`.
         write: gives the request message of a command; raises InvalidRequest.
         read: gives the answer of (request id, response, receipt of this response alone).
@@ -37,6 +38,7 @@ class PointsMethod(Generic[A]):
     path: str
     command: type[PointsCommand[A]]
     answer: type[A]
+    request: type[Message]
     response: type[Message]
     write: Callable[[PointsCommand[A]], Message] = field(repr=False)
     read: Callable[[str, Any, Receipt | None], A] = field(repr=False)
@@ -47,7 +49,7 @@ def _method(name: str, command: type[PointsCommand[A]], answer: type[A]) -> Poin
     rpc = "".join(word.capitalize() for word in name.split("_"))
     request, response = getattr(commands_pb2, f"{rpc}Request"), getattr(commands_pb2, f"{rpc}Response")
     write, read = writer_of(command, request), reader_of(answer, response)
-    return PointsMethod(name, POINTS + rpc, command, answer, response, write, read)
+    return PointsMethod(name, POINTS + rpc, command, answer, request, response, write, read)
 
 
 POINTS_METHODS: tuple[PointsMethod[Any], ...] = (
@@ -68,6 +70,9 @@ POINTS_METHODS: tuple[PointsMethod[Any], ...] = (
     _method("transfer", commands.TransferCommand, answers.Transferred),
 )
 """Every command of `PostBatch`, in the order of the service."""
+
+METHOD_OF_KIND: Mapping[str, PointsMethod[Any]] = {one.name: one for one in POINTS_METHODS}
+"""By the name of its field in `Command`, which is what an outbox calls its kind."""
 
 _BY_COMMAND: Mapping[type[PointsCommand[Any]], PointsMethod[Any]] = {
     one.command: one for one in POINTS_METHODS

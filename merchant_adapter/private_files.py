@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 MAX_FILE_BYTES = 65_536
@@ -47,8 +48,8 @@ def make_private_directory(folder: Path) -> None:
     _refuse_open_to_others(folder, found, "700")
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """Writes a new file of mode 0600 and waits until it is on the disk. Never overwrites."""
+def write_private(path: Path, content: bytes | Iterable[bytes]) -> None:
+    """Writes a new file of mode 0600, whole or not at all, and waits until it is on the disk. Never overwrites."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError as error:
@@ -57,13 +58,16 @@ def write_private(path: Path, content: bytes) -> None:
         raise FileRefused(f"{path}: {error.strerror}") from error
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            file.writelines((content,) if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(descriptor)
         _sync_directory(path.parent)
     except OSError as error:
         path.unlink(missing_ok=True)
         raise FileRefused(f"{path}: {error.strerror}; nothing was written") from error
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _refuse_open_to_others(path: Path, found: os.stat_result, mode: str) -> None:

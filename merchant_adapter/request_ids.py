@@ -1,9 +1,15 @@
-"""Request ids: UUIDv7 (RFC 9562, 5.7), so ids made one after another lie together in the hub's index."""
+"""Request ids: UUIDv7 (RFC 9562, 5.7), so ids made one after another lie together in the hub's index.
+
+What comes from a file or a platform, and may come again, gets its id from its own names instead (UUIDv5).
+"""
 
 import os
 import threading
 import time
+import uuid
 from collections.abc import Callable
+
+_NAMESPACE = uuid.UUID("7d3f2b0e-5c5a-4d53-9a38-0f1c7e6b2a94")
 
 _VERSION_7 = 0x7 << 76
 _VARIANT_RFC_9562 = 0b10 << 62
@@ -48,3 +54,13 @@ _ids = RequestIds()
 def new_request_id() -> str:
     """A new request id of this process. Choose it before the first attempt and keep it for every repeat."""
     return _ids.next()
+
+
+def derived_request_id(*names: str) -> str:
+    """The id of the decision that these names stand for: the same names give the same id, on any machine.
+
+    It is the UUIDv5 of the names, each on a line, in the namespace 7d3f2b0e-5c5a-4d53-9a38-0f1c7e6b2a94; so none of
+    them may have a line feed.
+    """
+    assert not any("\n" in name for name in names), "two lists of names would be one"
+    return str(uuid.uuid5(_NAMESPACE, "\n".join(names)))

@@ -38,6 +38,7 @@ from merchant_adapter.request_ids import new_request_id
 from merchant_adapter.settlement_values import (
     BreakHistory,
     BreakPage,
+    Certificate,
     Commented,
     Disputed,
     DisputePage,
@@ -118,7 +119,20 @@ class Settlement:
         request = message_of(
             settling.GetStatementRequest, window_date=to_date(window_date), partner_id=partner_id
         )
-        return await self._read(methods.GET_STATEMENT, request, settling.GetStatementResponse, from_statement)
+        return await self._proven(
+            methods.GET_STATEMENT, request, settling.GetStatementResponse, from_statement
+        )
+
+    async def certificate(self, window_date: date) -> Certificate:
+        """The signed certificate of one day, for operators, finance and auditors: it states everybody's figures."""
+        request = message_of(settling.GetCertificateRequest, window_date=to_date(window_date))
+
+        return await self._read(
+            methods.GET_CERTIFICATE,
+            request,
+            settling.GetCertificateResponse,
+            lambda message: Certificate(window_date, message.certificate),
+        )
 
     async def statement_entries(
         self,
@@ -157,8 +171,9 @@ class Settlement:
     ) -> FileAccepted:
         """Hands in the partner's record of one business day, from memory or from a file on disk.
 
-        A file is read twice: for its SHA-256, which is signed, and to be sent. The same file again gets the same
-        answer. `control` is the control record of a mapped file. Raises OSError where a file cannot be read.
+        A file is read twice: for its SHA-256, which is signed, and to be sent. The file that counts, sent again, gets
+        the same answer; another one takes its place as long as the day's window is not certified. `control` is the
+        control record of a mapped file. Raises OSError where a file cannot be read.
         """
         byte_count, sha256 = await asyncio.to_thread(measured, file)
         request_id = request_id or new_request_id()
@@ -227,7 +242,7 @@ class Settlement:
         def read(message: reconciling.CommentOnBreakResponse, receipt: Receipt | None) -> Commented:
             return Commented(message.request_id, break_of(message), receipt)
 
-        return await self._write(methods.COMMENT_ON_BREAK, request, reconciling.CommentOnBreakResponse, read)
+        return await self._proven(methods.COMMENT_ON_BREAK, request, reconciling.CommentOnBreakResponse, read)
 
     async def open_dispute(
         self,
@@ -247,7 +262,7 @@ class Settlement:
             claim=claim,
             evidence=to_evidence(evidence),
         )
-        return await self._write(methods.OPEN_DISPUTE, request, reconciling.OpenDisputeResponse, _disputed)
+        return await self._proven(methods.OPEN_DISPUTE, request, reconciling.OpenDisputeResponse, _disputed)
 
     async def answer_dispute(
         self, dispute_id: int, text: str, *, evidence: Evidence | None = None, request_id: str = ""
@@ -260,7 +275,7 @@ class Settlement:
             text=text,
             evidence=to_evidence(evidence),
         )
-        return await self._write(
+        return await self._proven(
             methods.ANSWER_DISPUTE, request, reconciling.AnswerDisputeResponse, _disputed
         )
 
@@ -294,7 +309,7 @@ class Settlement:
         answer = await self.channel.send(prepared)
         return _value(prepared, answer, kind, read)
 
-    async def _write(
+    async def _proven(
         self, path: str, request: Message, kind: type[T], read: Callable[[T, Receipt | None], A]
     ) -> A:
         prepared = prepare_call(path, request)

@@ -12,6 +12,7 @@ from merchant_adapter.settlement_client import UPLOAD_TIMEOUT_SECONDS, BreakQuer
 from merchant_adapter.settlement_values import (
     BreakHistory,
     BreakPage,
+    Certificate,
     Commented,
     Disputed,
     DisputePage,
@@ -75,6 +76,10 @@ class SyncSettlement:
     def statement(self, window_date: date, *, partner_id: str = "") -> Statement:
         """The partner's statement of one day."""
         return self._run(self._settlement.statement(window_date, partner_id=partner_id))
+
+    def certificate(self, window_date: date) -> Certificate:
+        """The signed certificate of one day, for operators, finance and auditors: it states everybody's figures."""
+        return self._run(self._settlement.certificate(window_date))
 
     def statement_entries(
         self,

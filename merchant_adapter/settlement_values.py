@@ -30,16 +30,25 @@ class SettledDayPage:
 
 @dataclass(frozen=True, slots=True)
 class StatementLine:
-    """One component of a statement: its exact amount, and what is settled of it."""
+    """One component of a statement: its exact amount, and what is settled of it, on the day and to date.
+
+    `line_count` is how many money lines of the day are behind it.
+    """
 
     component: str
     exact_micros: int
     amount_minor: int
+    line_count: int
+    exact_to_date_micros: int
+    amount_to_date_minor: int
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A partner's statement of one day; opening + net = closing."""
+    """A partner's statement of one day; opening + net = closing, and settlement's receipt proves it.
+
+    `certificate_sha256` (hex) names the certificate it stands in; empty as long as the day is not certified.
+    """
 
     window_date: date
     partner_id: str
@@ -47,6 +56,17 @@ class Statement:
     lines: tuple[StatementLine, ...]
     net_minor: int
     closing_minor: int
+    exact_micros: int
+    certificate_sha256: str
+    receipt: Receipt | None = field(repr=False, compare=False, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """The signed certificate of one day, which states every party's figures: a document to keep byte for byte."""
+
+    window_date: date
+    document: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
 """Signs requests and checks receipts: keys and clock added to the pure text of `tongdui.signing`."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from merchant_adapter.errors import ReceiptInvalid
-from merchant_adapter.keys import Key, PinnedKeys
+from merchant_adapter.keys import Key, PinnedKeys, verifies
 from merchant_adapter.receipts import Entries, Receipt
 from tongdui.signing import (
     DEFAULT_LIFE_SECONDS,
@@ -66,6 +66,24 @@ def verify_receipt(receipt: Receipt, keys: PinnedKeys) -> SignedReceipt:
     if content_digest(receipt.request) != request.digest_text:
         raise ReceiptInvalid.because("request: the bytes are not those that were signed")
     return _checked(receipt, request.digest_text, request.params_text, keys)
+
+
+def verify_request(receipt: Receipt, public_keys: Mapping[str, bytes]) -> bool:
+    """Checks the partner's own signature over a stored request; False where its key is none of `public_keys`.
+
+    The hub's receipt covers what was asked and by which key, though not the signature itself. Raises ReceiptInvalid.
+    """
+    try:
+        request = parse_request(receipt.request_entries)
+        base = request.base(receipt.path)
+    except SignatureMalformed as error:
+        raise ReceiptInvalid.because(f"request entries: {error}") from error
+    public_key = public_keys.get(request.key_id)
+    if public_key is None:
+        return False
+    if not verifies(public_key, request.signature, base):
+        raise ReceiptInvalid.because("request entries: the signature does not verify")
+    return True
 
 
 def _checked(receipt: Receipt, digest: str, params: str, keys: PinnedKeys) -> SignedReceipt:

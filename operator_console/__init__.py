@@ -11,7 +11,7 @@ NOUNS: Final = {
     "key": "challenge, register, approve, revoke and list keys",
     "card": "propose, preview, approve, withdraw and read rate cards",
     "member": "read members' accounts; freeze, close and merge them; set consents",
-    "adjust": "propose, approve and list corrections",
+    "adjust": "propose, approve, withdraw and list corrections",
     "clock": "read the ledger and its clock, and move a manual one",
     "expire": "show what will expire when, and whom to warn",
 }

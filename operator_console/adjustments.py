@@ -1,4 +1,4 @@
-"""`tongdui-hub adjust`: corrections by two people. Approving one posts it."""
+"""`tongdui-hub adjust`: corrections by two people. Approving one posts it; one that is not posted can be withdrawn."""
 
 import argparse
 from typing import Any
@@ -32,9 +32,18 @@ def add(commands: Commands, summary: str) -> None:
     money.add_argument("--payee", metavar="ID", help="a partner's id, or OPERATOR")
     money.add_argument("--micros", type=count, help="how much, in millionths of the major unit")
     listing = verbs.read("list", "list corrections, newest first", run_list)
-    listing.add_argument("--open", action="store_true", help="only those that nobody has approved yet")
+    listing.add_argument(
+        "--open", action="store_true", help="only those that nobody has approved or withdrawn yet"
+    )
     approve = verbs.write("approve", "post a correction that another person proposed", run_approve, asks=True)
-    approve.add_argument("adjustment", type=count, metavar="NUMBER")
+    withdraw = verbs.write(
+        "withdraw",
+        "take a correction that is not posted back, for ever; one's own, or as who may approve",
+        run_withdraw,
+    )
+    add_reason(withdraw)
+    for verb in (approve, withdraw):
+        verb.add_argument("adjustment", type=count, metavar="NUMBER")
 
 
 def _add_command(group: argparse._ArgumentGroup) -> None:
@@ -65,7 +74,9 @@ def run_propose(desk: Desk, arguments: argparse.Namespace) -> Shown:
 def run_list(desk: Desk, arguments: argparse.Namespace) -> Shown:
     """Lists corrections."""
     rows = _listed(desk, open_only=arguments.open)
-    shown = columns("adjustment_id", "what", "reason", "proposed_by", "propose_time", "entry_id")
+    shown = columns(
+        "adjustment_id", "what", "reason", "proposed_by", "propose_time", "entry_id", "withdrawn_by"
+    )
     return Shown({"adjustments": rows}, table([_summary(row) for row in rows], shown, "no corrections"))
 
 
@@ -78,6 +89,15 @@ def run_approve(desk: Desk, arguments: argparse.Namespace) -> Shown:
         desk.ask(f"Post correction {number}?", shown)
     request = pb2.ApproveAdjustmentRequest(request_id=desk.request_id, adjustment_id=number)
     answer = desk.call("ApproveAdjustment", request)
+    return Shown(answer, details(answer))
+
+
+def run_withdraw(desk: Desk, arguments: argparse.Namespace) -> Shown:
+    """Takes a correction back."""
+    request = pb2.WithdrawAdjustmentRequest(
+        request_id=desk.request_id, adjustment_id=arguments.adjustment, reason=arguments.reason
+    )
+    answer = desk.call("WithdrawAdjustment", request)
     return Shown(answer, details(answer))
 
 

@@ -15,6 +15,7 @@ from settlement.command_line import (
     contracting,
     daily,
     desk,
+    desk_corrections,
     drill,
     evidence,
     finance,
@@ -46,7 +47,7 @@ from settlement.core.window import ReceiptInvalid
 from settlement.daily_run import ChecksFailed, ResultDiffers
 from settlement.desk import BreakUnknown
 from settlement.payments import PaymentUnknown
-from settlement.reconciliation import ReconciliationDiffers, TooManyDifferences, WaiverRefused
+from settlement.reconciliation import ReconciliationDiffers, TooManyDifferences
 from settlement.rpc.hub_client import HubRefused, HubUnreachable
 from settlement.rpc.keys import KeyFileError
 from settlement.rpc.transport import CannotListen
@@ -55,6 +56,7 @@ from settlement.store.engine import AnotherRun
 from settlement.store.feed import LedgerMissing, NumberUnknown
 from settlement.store.positions import WindowsMissing
 from settlement.store.reads import DatabaseUnavailable
+from settlement.waivers import WaiverRefused
 from tongdui.signing import SignatureMalformed
 
 _COMMANDS: Final[Mapping[str, Callable[[Session, Namespace], None]]] = {
@@ -96,9 +98,10 @@ _COMMANDS: Final[Mapping[str, Callable[[Session, Namespace], None]]] = {
     "break assign": desk.assign,
     "break comment": desk.comment,
     "break resolve": desk.resolve,
-    "break adjust": desk.adjust,
-    "break approve": desk.approve,
-    "break reject": desk.reject,
+    "break adjust": desk_corrections.adjust,
+    "break approve": desk_corrections.approve,
+    "break reject": desk_corrections.reject,
+    "break withdraw": desk_corrections.withdraw,
     "break reopen": desk.reopen,
     "dispute list": desk.list_disputes,
     "dispute open": desk.open_dispute,
@@ -153,7 +156,7 @@ _EXIT_CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (PersonUnknown, args.REFUSED),
     (BreakActRefused, args.REFUSED),
     (NothingToPost, args.REFUSED),
-    (desk.Declined, args.REFUSED),
+    (desk_corrections.Declined, args.REFUSED),
     (daily.DecisionsDue, args.DECISION),
     (ReceiptInvalid, args.REFUSED),
     (AnotherRun, args.BUSY),

@@ -47,6 +47,7 @@ from settlement.store.journal_audit_tables import (
 )
 from settlement.store.load import Approval, StoredCertificate, StoredWindow
 from settlement.store.reconciliation_reads import read_records
+from settlement.store.window_locks import lock_window
 
 
 class Hub(Protocol):
@@ -190,7 +191,7 @@ class DailyRun:
         """
         with self.connection.begin():
             # Files, reconciliations, waivers and profiles come in beside a run; none may after this has read them.
-            load.lock_window(self.connection, window_date)
+            lock_window(self.connection, window_date)
             stored = load.load_window_at_least(self.connection, window_date, WindowState.COMPUTED, "net")
             receipt = load.load_receipt(self.connection, window_date)
             fault = _receipt_fault(stored.window, receipt, verify)

@@ -8,20 +8,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine, insert, select, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from settlement.core.break_state import ALLOWED, BreakActRefused, DisputeState
+from settlement.core.business_day import business_day
 from settlement.core.certificate import canonical_json
 from settlement.core.deed import text_content
 from settlement.core.mapping import ProfileInvalid
 from settlement.core.partner_file import FileFormat
 from settlement.core.roles import Act
 from settlement.desk import Desk, Evidence
+from settlement.partner_files import Declared, load_file
 from settlement.people import Actor
-from settlement.reconciliation import Declared, business_day, load_file
 from settlement.store.desk import Break, Dispute, has_partner, ledger_moment, load_break, load_dispute
 from settlement.store.feed import read_ledger
 from settlement.store.partner_reads import PartnerFile, read_file
@@ -300,7 +302,8 @@ def _evidence(call: SignedCall) -> dict[str, Any]:
 def _desk(connection: Connection, actor: Actor) -> Desk:
     ledger = read_ledger(connection)
     now = ledger_moment(connection, actor.now())
-    return Desk(connection, actor, now, business_day(now, ledger))
+    today = business_day(now, ledger.cut_off_seconds, ZoneInfo(ledger.time_zone))
+    return Desk(connection, actor, now, today)
 
 
 def _own_break(connection: Connection, break_id: int, partner_id: str) -> Break:

@@ -150,6 +150,7 @@ def burn(
 
 _MAY_BE_LEFT_OUT: Final[dict[str, dict[str, Any]]] = {
     "Earn": {"points": 0, "spend_minor": 0, "expiry_date": None},
+    "Adjust": {"adjustment_id": 0},
     "ClawBackEarn": {"part": 0, "points": 0, "refunded_spend_minor": 0},
     "RefundBurn": {"part": 0},
     "ExchangeIn": {"expiry_date": None},

@@ -72,6 +72,7 @@ class Rows:
     quotes: set[str] = field(default_factory=set)
     pay_codes: dict[bytes, PayCode] = field(default_factory=dict)
     terminals: dict[tuple[int, str, str], Terminal] = field(default_factory=dict)
+    withdrawn_adjustments: set[int] = field(default_factory=set)
     accepted: dict[RequestKey, EntryName] = field(default_factory=dict)
     """The entries of accepted commands."""
 
@@ -156,6 +157,7 @@ class Rows:
         )
         book.marks |= needs.marks & self.marks
         book.quotes |= needs.quotes & self.quotes
+        book.withdrawn_adjustments |= needs.adjustments & self.withdrawn_adjustments
         for digest in needs.pay_codes & self.pay_codes.keys():
             book.pay_codes[digest] = fresh(self.pay_codes[digest])
         for till in needs.terminals & self.terminals.keys():

@@ -78,6 +78,7 @@ CREATE TABLE exchange.posted_lines_v1 (window_date date, batch_sequence bigint, 
     micros bigint);
 CREATE TABLE exchange.posted_requests_v1 (partner_id text, request_id text, kind text, reference text, part integer,
     window_date date, batch_sequence bigint, entry_index integer);
+CREATE TABLE exchange.adjustments_v1 (adjustment_id bigint, request_id text, state text);
 CREATE TABLE exchange.deficits_v1 (issuer_id text, member_id text, raised_time timestamptz, funding_micros bigint,
     outstanding_points bigint);
 CREATE TABLE exchange.chained_batches_v1 (sequence bigint, batch_id bigint, window_date date, entry_count integer,
@@ -105,9 +106,10 @@ GRANT SELECT ON ALL TABLES IN SCHEMA exchange TO tongdui_settlement;
 """
 
 CLEAR = """
-TRUNCATE exchange.windows_v1, exchange.deficits_v1, exchange.posted_entries_v1, exchange.posted_legs_v1,
-    exchange.posted_lines_v1, exchange.posted_requests_v1, exchange.chained_batches_v1, exchange.chained_entries_v1,
-    exchange.chained_legs_v1, exchange.chained_lines_v1, settlement.windows, settlement.contracts CASCADE
+TRUNCATE exchange.windows_v1, exchange.adjustments_v1, exchange.deficits_v1, exchange.posted_entries_v1,
+    exchange.posted_legs_v1, exchange.posted_lines_v1, exchange.posted_requests_v1, exchange.chained_batches_v1,
+    exchange.chained_entries_v1, exchange.chained_legs_v1, exchange.chained_lines_v1, settlement.windows,
+    settlement.contracts CASCADE
 """
 
 PARTIES = {"a": 1, "b": 2, "c": 3, "hub": 0, "POOL": -1, "OPERATOR": -2}
@@ -144,7 +146,11 @@ class PostedLedger:
     def open(cls, database_url: str) -> PostedLedger:
         """An empty ledger in a prepared database: whatever a test before left there is cleared away."""
         connection = psycopg.connect(database_url, autocommit=True)
-        connection.execute(CLEAR.encode())
+        try:
+            connection.execute(CLEAR.encode())
+        except BaseException:
+            connection.close()
+            raise
         return cls(connection)
 
     def earn(self, day: date, issuer: str, points: int, *, prefunded: int | None = None) -> None:

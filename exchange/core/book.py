@@ -116,6 +116,7 @@ class Book:
     """Quote ids used in this batch, with the index of the entry."""
     pay_codes: dict[bytes, PayCode] = field(default_factory=dict)
     terminals: dict[tuple[int, str, str], Terminal] = field(default_factory=dict)
+    withdrawn_adjustments: set[int] = field(default_factory=set)
     entries: list[Entry] = field(default_factory=list)
     today: date = field(init=False)
     latest_event: datetime = field(init=False)

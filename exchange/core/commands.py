@@ -346,6 +346,7 @@ class Adjust(NamedTuple):
     campaign_id: str
     channel: str
     subject: Earn | ClawBackEarn | Burn | RefundBurn | MoneyMove
+    adjustment_id: int
     kind: Literal["adjust"] = "adjust"
 
 

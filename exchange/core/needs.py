@@ -43,6 +43,8 @@ class Needs:
     pay_codes: set[bytes] = field(default_factory=set)
     terminals: set[tuple[int, str, str]] = field(default_factory=set)
     """(partner, store, terminal)."""
+    adjustments: set[int] = field(default_factory=set)
+    """Numbers of corrections, to be locked, so that none is withdrawn while it is posted."""
 
     def without(self, known: Needs) -> Needs:
         """What of this was not asked for before."""

@@ -23,6 +23,7 @@ from exchange.registrar import (
     terminals,
     windows,
 )
+from exchange.registrar.adjustments import Withdrawal
 from exchange.registrar.card_preview import Impact, Preview, preview_rate_card
 from exchange.registrar.cards import NewCard
 from exchange.registrar.codes import Proof
@@ -64,6 +65,7 @@ __all__ = [
     "RegistrarRefusal",
     "Rules",
     "Vault",
+    "Withdrawal",
     "Write",
     "is_same_person",
     "preview_rate_card",
@@ -86,7 +88,18 @@ class Registrar:
     ) -> Answered:
         """Keeps a correction until another person has it posted."""
         return write_once(
-            self._engine, write, lambda it: adjustments.propose_adjustment(it, proposal, actor), encode
+            self._engine,
+            write,
+            lambda it: adjustments.propose_adjustment(it, proposal, write.asked.request_id, actor),
+            encode,
+        )
+
+    def withdraw_adjustment(
+        self, write: Write, withdrawal: Withdrawal, actor: Actor, encode: Callable[[int], bytes]
+    ) -> Answered:
+        """Takes a proposed correction back."""
+        return write_once(
+            self._engine, write, lambda it: adjustments.withdraw_adjustment(it, withdrawal, actor), encode
         )
 
     def unlock_terminal(

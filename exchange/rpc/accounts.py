@@ -9,8 +9,8 @@ from typing import Any, Final, Literal, NamedTuple
 from exchange.batcher import Batcher
 from exchange.core import commands as core
 from exchange.core.commands import OperatorCommand
-from exchange.core.ids import OPERATOR, RESERVED_PARTNER_IDS, entry_text, member_number
-from exchange.registrar import Registrar, is_same_person
+from exchange.core.ids import OPERATOR, RESERVED_PARTNER_IDS, member_number
+from exchange.registrar import Registrar, Withdrawal, is_same_person
 from exchange.rpc.calls import Incoming, Method
 from exchange.rpc.commands import MAX_REASON, Asker, to_burn, to_claw_back_earn, to_earn, to_refund_burn
 from exchange.rpc.directory import Directory
@@ -80,6 +80,7 @@ class AccountsService:
             Method("UnlockTerminal", _OPERATOR, self._unlock, is_write=True),
             Method("ProposeAdjustment", _MAKERS, self._propose, is_write=True),
             Method("ApproveAdjustment", _CHECKERS, self._approve, is_write=True),
+            Method("WithdrawAdjustment", _MAKERS | _CHECKERS, self._withdraw, is_write=True),
             Method("ListAdjustments", _READERS, self._list, is_write=False),
             *ExpiryReader(self._desk.snapshots, self._desk.lanes).methods(),
         )
@@ -164,9 +165,24 @@ class AccountsService:
             place = (subject.member_id, subject.event_time, subject.store_id, subject.terminal_id)
         reference = adjustment_reference(number)
         command = core.Adjust(
-            OPERATOR, request_id, digest, *place, reference, proposal.reason, "", "", subject
+            OPERATOR, request_id, digest, *place, reference, proposal.reason, "", "", subject, number
         )
         return await self._decide(command, incoming)
+
+    async def _withdraw(self, incoming: Incoming) -> bytes:
+        request = parse(messages.WithdrawAdjustmentRequest, incoming.body)
+        write = to_write("withdraw_adjustment", request.request_id, request, incoming)
+        withdrawal = Withdrawal(
+            check_range("adjustment_id", request.adjustment_id, 1, 2**63 - 1),
+            check_text("reason", request.reason, MAX_REASON),
+            may_approve=not _CHECKERS.isdisjoint(incoming.caller.roles),
+        )
+        actor, desk = to_actor(incoming.caller), self._desk
+        return await answered(
+            desk.lanes.writes,
+            incoming,
+            lambda: desk.registrar.withdraw_adjustment(write, withdrawal, actor, _withdrawn),
+        )
 
     def _subject(
         self, proposal: messages.ProposeAdjustmentRequest
@@ -251,16 +267,23 @@ def _proposed(adjustment_id: int) -> bytes:
     return made.SerializeToString(deterministic=True)
 
 
+def _withdrawn(adjustment_id: int) -> bytes:
+    made = messages.WithdrawAdjustmentResponse(adjustment_id=adjustment_id)
+    return made.SerializeToString(deterministic=True)
+
+
 def _unlocked(wrong_tries: int) -> bytes:
     return messages.UnlockTerminalResponse(wrong_tries=wrong_tries).SerializeToString(deterministic=True)
 
 
 def _from_adjustment(row: Adjustment) -> messages.Adjustment:
-    posted = row.batch_id is not None and row.entry_index is not None
     return messages.Adjustment(
         adjustment_id=row.adjustment_id,
         proposal=messages.ProposeAdjustmentRequest.FromString(row.proposal),
         proposed_by=row.proposed_by,
         propose_time=to_timestamp(row.propose_time),
-        entry_id=entry_text(row.batch_id or 0, row.entry_index or 0) if posted else "",
+        entry_id=row.entry_id,
+        withdrawn_by=row.withdrawn_by or "",
+        withdraw_reason=row.withdraw_reason or "",
+        withdraw_time=to_timestamp(row.withdraw_time) if row.withdraw_time else None,
     )

@@ -45,8 +45,8 @@ class Lane:
         self._room.release()
 
     def close(self) -> None:
-        """Drops what waits. What runs ends by itself."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Drops what waits, and waits for what runs: a connection that it has would not be closed with the others."""
+        self._threads.shutdown(cancel_futures=True)
 
 
 class Lanes(NamedTuple):

@@ -112,6 +112,12 @@ JOIN exchange.terminals USING (partner_id, store_id, terminal_id)
 ORDER BY terminals.partner_id, terminals.store_id, terminals.terminal_id FOR NO KEY UPDATE OF terminals"""
 
 
+# Whoever withdraws a correction locks it for itself: before this batch reads it, or after the batch is committed.
+LOCK_ADJUSTMENTS: Final = b"""
+SELECT adjustment_id, withdraw_time IS NOT NULL FROM exchange.adjustments WHERE adjustment_id = ANY(%s)
+ORDER BY adjustment_id FOR SHARE"""
+
+
 def whole_readings(whole: Iterable[int]) -> list[Reading]:
     """Everything of these members."""
     members = int8s(sorted(whole))
@@ -128,7 +134,7 @@ def whole_readings(whole: Iterable[int]) -> list[Reading]:
 
 
 def authority_readings(needs: Needs) -> list[Reading]:
-    """Marks, quotes, pay codes and tills."""
+    """Marks, quotes, pay codes, tills and corrections."""
     readings: list[Reading] = []
     if needs.marks:
         members, partners, rules = zip(*sorted(needs.marks), strict=True)
@@ -142,6 +148,9 @@ def authority_readings(needs: Needs) -> list[Reading]:
         partners, stores, tills = zip(*sorted(needs.terminals), strict=True)
         values = int4s(partners), texts(stores), texts(tills)
         readings.append((Request(LOCK_TERMINALS, values), _take_terminals))
+    if needs.adjustments:
+        numbers = int8s(sorted(needs.adjustments))
+        readings.append((Request(LOCK_ADJUSTMENTS, (numbers,)), _take_adjustments))
     return readings
 
 
@@ -185,3 +194,7 @@ def _take_pay_codes(book: Book, rows: Sequence[TupleRow]) -> None:
 def _take_terminals(book: Book, rows: Sequence[TupleRow]) -> None:
     for row in rows:
         book.terminals[row[0], row[1], row[2]] = Terminal(*row)
+
+
+def _take_adjustments(book: Book, rows: Sequence[TupleRow]) -> None:
+    book.withdrawn_adjustments.update(number for number, withdrawn in rows if withdrawn)

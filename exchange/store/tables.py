@@ -291,6 +291,10 @@ ADJUSTMENTS: Final = Table(
     _required("proposal", LargeBinary),
     _required("proposed_by", Text),
     _required("propose_time", _moment()),
+    _required("request_id", _ID),
+    _optional("withdrawn_by", Text),
+    _optional("withdraw_reason", Text),
+    _optional("withdraw_time", _moment()),
 )
 
 TERMINALS: Final = Table(

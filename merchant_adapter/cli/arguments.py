@@ -6,6 +6,7 @@ from pathlib import Path
 from merchant_adapter.channel import DEFAULT_TIMEOUT_SECONDS
 from merchant_adapter.client import Hub
 from merchant_adapter.json_object import Unreadable
+from merchant_adapter.outbox.policy import RetryPolicy
 from merchant_adapter.settlement_sync import SyncSettlement
 from merchant_adapter.sync import SyncHub
 from merchant_adapter.transport import Tls
@@ -72,6 +73,22 @@ def connect_settlement(arguments: argparse.Namespace) -> SyncSettlement:
         tls=_tls(arguments),
         timeout_seconds=arguments.timeout,
     )
+
+
+def add_note(parser: argparse.ArgumentParser) -> None:
+    """Adds `--note`, for programs that send what nobody waits for any more."""
+    parser.add_argument(
+        "--note",
+        action="append",
+        default=[],
+        metavar="REASON",
+        help="show recorded refusals of this reason among the dead letters; may be repeated",
+    )
+
+
+def policy_of(arguments: argparse.Namespace) -> RetryPolicy:
+    """How a dispatcher judges answers, by `--note`."""
+    return RetryPolicy(noted_refusals=frozenset(arguments.note))
 
 
 def connect(arguments: argparse.Namespace, key: str) -> SyncHub:

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from merchant_adapter.cli.arguments import Subparsers, hub_arguments, open_hub
-from merchant_adapter.cli.report import ExitCode, Report, plain
-from merchant_adapter.outbox import Dispatcher, Limits, Outbox, Progress, RetryPolicy
+from merchant_adapter.cli.arguments import Subparsers, add_note, hub_arguments, open_hub, policy_of
+from merchant_adapter.cli.report import ExitCode, Report, keep_receipt, plain
+from merchant_adapter.outbox import Dispatcher, Limits, Outbox, Progress
 from merchant_adapter.outbox.outbox import DEFAULT_RETENTION_DAYS
 from merchant_adapter.outbox.recovery import recover
-from merchant_adapter.private_files import FileRefused, write_private
+from merchant_adapter.private_files import FileRefused
 from merchant_adapter.reasons import Reason
 
 _NOT_TRUSTED = frozenset(
@@ -87,13 +87,7 @@ def _add_drain(
         metavar="DAYS",
         help="default %(default)s",
     )
-    drain.add_argument(
-        "--note",
-        action="append",
-        default=[],
-        metavar="REASON",
-        help="show recorded refusals of this reason among the dead letters; may be repeated",
-    )
+    add_note(drain)
     drain.set_defaults(run=run_drain)
 
 
@@ -145,7 +139,7 @@ def run_drain(arguments: argparse.Namespace) -> Report:
 
 
 async def _drain(arguments: argparse.Namespace, outbox: Outbox, line: "_Line") -> Progress:
-    policy = RetryPolicy(noted_refusals=frozenset(arguments.note))
+    policy = policy_of(arguments)
     async with open_hub(arguments, arguments.key) as hub:
         dispatcher = Dispatcher(
             outbox, hub, policy=policy, on_progress=line.show, retention_days=arguments.retention_days
@@ -209,7 +203,7 @@ def run_find(arguments: argparse.Namespace) -> Report:
     if arguments.receipt is not None:
         if found.receipt is None:
             raise FileRefused(f"{found.request_id}: has no receipt; it is {found.state}")
-        write_private(Path(arguments.receipt), (found.receipt.to_json() + "\n").encode())
+        keep_receipt(found.receipt, arguments.receipt)
         shown["receipt"] = arguments.receipt
     return Report(shown)
 

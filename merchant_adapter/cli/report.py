@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, date, datetime
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -22,6 +23,8 @@ from merchant_adapter.errors import (
     Stale,
     Untrusted,
 )
+from merchant_adapter.private_files import write_private
+from merchant_adapter.receipts import Receipt
 
 
 class ExitCode(IntEnum):
@@ -63,6 +66,12 @@ def plain(value: Any) -> Any:
     if is_dataclass(value):
         return {one.name: plain(getattr(value, one.name)) for one in fields(value) if one.name != "receipt"}
     return value
+
+
+def keep_receipt(receipt: Receipt | None, file: str | None) -> None:
+    """Writes a receipt into the new file that was asked for."""
+    if receipt is not None and file is not None:
+        write_private(Path(file), (receipt.to_json() + "\n").encode())
 
 
 def failure(error: HubError) -> Report:
@@ -126,7 +135,8 @@ def _parts(shown: Mapping[str, Any]) -> Iterator[Table | Text]:
         elif isinstance(value, Mapping) and value:
             tables += [title, *_parts(value)]
         else:
-            grid.add_row(title, Text("-" if value is None or value in ("", [], {}) else str(value)))
+            text = "-" if value is None or value in ("", [], {}) else str(value)
+            grid.add_row(title, Text(text, overflow="fold"))
     yield grid
     yield from tables
 

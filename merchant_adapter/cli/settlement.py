@@ -1,4 +1,4 @@
-"""`statement`, `record submit` and `breaks`: a partner's own settlement from the command line."""
+"""`statement`, `certificate` and `breaks`: a partner's own settlement from the command line."""
 
 import argparse
 from datetime import date
@@ -6,48 +6,43 @@ from pathlib import Path
 from typing import Any
 
 from merchant_adapter.cli.arguments import Subparsers, add_settlement, connect_settlement
-from merchant_adapter.cli.report import ExitCode, Report, failure, plain
-from merchant_adapter.errors import HubError, Refused
-from merchant_adapter.partner_file import FileFormat
-from merchant_adapter.private_files import FileRefused, write_private
+from merchant_adapter.cli.report import Report, keep_receipt, plain
+from merchant_adapter.errors import Refused
+from merchant_adapter.json_object import Unreadable
+from merchant_adapter.private_files import write_private
 from merchant_adapter.reasons import Reason
-from merchant_adapter.receipts import Receipt
-from merchant_adapter.request_ids import new_request_id
 from merchant_adapter.settlement_client import BreakQuery
 from merchant_adapter.settlement_sync import SyncSettlement
-from merchant_adapter.settlement_values import Break
+from merchant_adapter.settlement_values import Break, StatementLine
 
 MICROS = 1_000_000
 
 
 def add(subparsers: "Subparsers[argparse.ArgumentParser]", shown: argparse.ArgumentParser) -> None:
-    """Adds the three commands."""
+    """Adds the commands."""
     parents = [shown, add_settlement()]
     statement = subparsers.add_parser("statement", parents=parents, help="your statement of one day")
     statement.add_argument("--date", type=date.fromisoformat, required=True, metavar="YYYY-MM-DD")
     statement.add_argument(
         "--component", metavar="NAME", help="the entries behind this line, such as BURN_REIMBURSE"
     )
+    statement.add_argument(
+        "--out",
+        metavar="FILE",
+        help="where to keep it with settlement's receipt, for `verify`; must not exist",
+    )
     statement.set_defaults(run=run_statement)
 
-    record = subparsers.add_parser("record", help="your own record of a day, for reconciliation")
-    actions = record.add_subparsers(required=True, metavar="ACTION")
-    submit = actions.add_parser("submit", parents=parents, help="hand a file in")
-    submit.add_argument("file", metavar="FILE", help="a partner file, CSV or JSON lines")
-    submit.add_argument("--date", type=date.fromisoformat, required=True, metavar="YYYY-MM-DD")
-    submit.add_argument(
-        "--format", choices=[one.value.lower() for one in FileFormat], help="by its name else"
+    certificate = subparsers.add_parser(
+        "certificate",
+        parents=parents,
+        help="one day's signed certificate, for operators, finance and auditors",
     )
-    submit.add_argument("--control", metavar="FILE", help="control record (JSON) of a mapped file")
-    submit.add_argument(
-        "--request-id",
-        default=new_request_id(),
-        help="of the first try, to repeat it; a new one if not given",
+    certificate.add_argument("--date", type=date.fromisoformat, required=True, metavar="YYYY-MM-DD")
+    certificate.add_argument(
+        "--out", required=True, metavar="FILE", help="the document, for `verify`; must not exist"
     )
-    submit.add_argument(
-        "--receipt", metavar="FILE", help="where to keep settlement's receipt; must not exist"
-    )
-    submit.set_defaults(run=run_submit)
+    certificate.set_defaults(run=run_certificate)
 
     breaks = subparsers.add_parser(
         "breaks", parents=parents, help="differences between your record and the hub's"
@@ -61,7 +56,13 @@ def run_statement(arguments: argparse.Namespace) -> Report:
     """Shows a statement, or the entries behind one of its lines."""
     with connect_settlement(arguments) as settlement:
         if arguments.component is None:
-            return Report(plain(settlement.statement(arguments.date)))
+            statement = settlement.statement(arguments.date)
+            if arguments.out and statement.receipt is None:
+                raise Unreadable("settlement answered without a receipt; nothing was kept")
+            keep_receipt(statement.receipt, arguments.out)
+            fields = plain(statement)
+            lines = fields["lines"] if arguments.json else [_line(one) for one in statement.lines]
+            return Report({**fields, "lines": lines})
         entries: list[Any] = []
         token = ""
         while True:
@@ -74,28 +75,12 @@ def run_statement(arguments: argparse.Namespace) -> Report:
                 return Report({"component": arguments.component, "entries": entries})
 
 
-def run_submit(arguments: argparse.Namespace) -> Report:
-    """Hands a file in."""
-    if arguments.receipt and Path(arguments.receipt).exists():
-        raise FileRefused(f"{arguments.receipt}: exists already and is never overwritten; nothing was sent")
-    control = Path(arguments.control).read_bytes() if arguments.control else b""
-    try:
-        with connect_settlement(arguments) as settlement:
-            accepted = settlement.upload_partner_file(
-                arguments.file,
-                arguments.date,
-                _format(arguments),
-                control=control,
-                request_id=arguments.request_id,
-            )
-    except HubError as error:
-        _keep(error.receipt, arguments.receipt)
-        report = failure(error)
-        unsettled = report.exit_code is ExitCode.UNSETTLED
-        repeat = {"repeat_with": f"--request-id {arguments.request_id}"} if unsettled else {}
-        return Report({**report.fields, **repeat}, report.exit_code)
-    _keep(accepted.receipt, arguments.receipt)
-    return Report({"outcome": "accepted", "request_id": accepted.request_id, **plain(accepted.file)})
+def run_certificate(arguments: argparse.Namespace) -> Report:
+    """Keeps a certificate, byte for byte."""
+    with connect_settlement(arguments) as settlement:
+        document = settlement.certificate(arguments.date).document
+    write_private(Path(arguments.out), document)
+    return Report({"window_date": plain(arguments.date), "file": arguments.out, "bytes": len(document)})
 
 
 def run_breaks(arguments: argparse.Namespace) -> Report:
@@ -113,12 +98,6 @@ def run_breaks(arguments: argparse.Namespace) -> Report:
             token = page.next_page_token
             if not token:
                 return Report({**shown, "breaks": found})
-
-
-def _format(arguments: argparse.Namespace) -> FileFormat:
-    if arguments.format:
-        return FileFormat(arguments.format.upper())
-    return FileFormat.JSONL if arguments.file.endswith((".jsonl", ".ndjson")) else FileFormat.CSV
 
 
 def _controls(settlement: SyncSettlement, day: date) -> dict[str, Any]:
@@ -148,11 +127,16 @@ def _row(found: Break, has_day: bool) -> dict[str, Any]:
     }
 
 
+def _line(line: StatementLine) -> dict[str, Any]:
+    """What fits on a screen of 80 columns; `--json` has all of it."""
+    return {
+        "component": line.component,
+        "line_count": line.line_count,
+        "exact": _amount(line.exact_micros),
+        "amount_minor": line.amount_minor,
+    }
+
+
 def _amount(micros: int) -> str:
-    whole, rest = divmod(micros, MICROS)
-    return f"{whole}.{rest:06d}".rstrip("0").rstrip(".")
-
-
-def _keep(receipt: Receipt | None, file: str | None) -> None:
-    if receipt is not None and file is not None:
-        write_private(Path(file), (receipt.to_json() + "\n").encode())
+    whole, rest = divmod(abs(micros), MICROS)
+    return f"{'-' if micros < 0 else ''}{whole}.{rest:06d}".rstrip("0").rstrip(".")

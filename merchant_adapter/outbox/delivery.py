@@ -22,10 +22,13 @@ from merchant_adapter.outbox.policy import (
     judge,
 )
 from merchant_adapter.outbox.records import Settled
-from merchant_adapter.outbox.times import now_ms
+from merchant_adapter.outbox.times import now_ms, to_ms
+from merchant_adapter.points import METHOD_OF_KIND
+from merchant_adapter.points_answers import PointsAnswer
 from merchant_adapter.prepared import Prepared
 from merchant_adapter.reasons import Reason
 from merchant_adapter.receipts import Receipt
+from merchant_adapter.results import read_one
 from merchant_adapter.statuses import read_status
 from tongdui.exchange.v1.commands_pb2 import CommandResult
 from tongdui.exchange.v1.points_service_pb2 import PostBatchResponse
@@ -48,6 +51,21 @@ class Delivery:
     hub_failure: Refusal | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class DeliveredAlone:
+    """What became of a command that was sent by itself.
+
+    Attributes:
+        settled: what is to be kept of the try.
+        outcome: what the hub said.
+        receipt: its verified signature over that, None where it came with none.
+    """
+
+    settled: Settled
+    outcome: PointsAnswer | HubError
+    receipt: Receipt | None
+
+
 async def deliver(
     hub: Hub, batch: Sequence[Waiting], policy: RetryPolicy, chance: Callable[[], float]
 ) -> list[Delivery]:
@@ -58,6 +76,25 @@ async def deliver(
     if sendable:
         deliveries += await _send(hub, sendable, policy, chance)
     return deliveries
+
+
+async def deliver_alone(
+    hub: Hub, command: Waiting, policy: RetryPolicy, chance: Callable[[], float], deadline_seconds: float
+) -> DeliveredAlone:
+    """Sends one command by itself, as its own method takes it, to somebody who waits so long at most."""
+    method = METHOD_OF_KIND[command.kind]
+    prepared = Prepared(method.path, command.message, (command.request_id,))
+    try:
+        answer = await hub.send(prepared, deadline_seconds=deadline_seconds)
+        found: PointsAnswer = read_one(prepared, answer, method.response, method.read)
+    except HubError as error:
+        settled = _judged(command, error.refusal, policy, chance(), None)
+        return DeliveredAlone(settled, error, error.receipt)
+    decided_ms = to_ms(found.decided_time)
+    settled = _settled(
+        command, ACCEPTED, command.attempts + 1, entry_id=found.entry_id, decided_ms=decided_ms
+    )
+    return DeliveredAlone(settled, found, answer.receipt)
 
 
 async def _send(
@@ -99,8 +136,10 @@ def _answered(
     for index, (command, result) in enumerate(zip(batch, results, strict=True)):
         kind = result.WhichOneof("result")
         if kind == command.kind:
+            found = getattr(result, kind)
+            decided = found.decided_time.ToMilliseconds()
             one = _settled(
-                command, ACCEPTED, command.attempts + 1, index, entry_id=getattr(result, kind).entry_id
+                command, ACCEPTED, command.attempts + 1, index, entry_id=found.entry_id, decided_ms=decided
             )
         else:
             one = _judged(command, _refusal(kind, result), policy, chance(), index)
@@ -112,7 +151,9 @@ def _refusal(kind: str | None, result: CommandResult) -> Refusal:
     return read_status(result.error) if kind == "error" else _UNREADABLE
 
 
-def _judged(command: Waiting, refusal: Refusal, policy: RetryPolicy, chance: float, index: int) -> Settled:
+def _judged(
+    command: Waiting, refusal: Refusal, policy: RetryPolicy, chance: float, index: int | None
+) -> Settled:
     tried = Tried(command.attempts + 1, command.untrusted_since)
     now = now_ms()
     verdict = judge(refusal, tried, now / 1000, chance, policy)
@@ -129,6 +170,7 @@ def _settled(
     detail: str = "",
     entry_id: str = "",
     now: int = 0,
+    decided_ms: int | None = None,
 ) -> Settled:
     return Settled(
         number=command.number,
@@ -139,4 +181,5 @@ def _settled(
         entry_id=entry_id,
         batch_index=index,
         due_ms=now + int(verdict.pause_seconds * 1000),
+        decided_ms=decided_ms,
     )

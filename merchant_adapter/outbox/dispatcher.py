@@ -125,7 +125,7 @@ class Dispatcher:
         loop = asyncio.get_running_loop()
         await self._begin()
         self._lanes, self._resubmits = Lanes(), 0
-        self._outbox.writer.on_added = lambda: _call_soon(loop, self._wake.set)
+        self._outbox.writer.on_change = lambda: _call_soon(loop, self._wake.set)
         try:
             while not self._stopping:
                 self._wake.clear()
@@ -137,7 +137,7 @@ class Dispatcher:
                 await self._prune()
             await self._settle_tasks()
         finally:
-            self._outbox.writer.on_added = lambda: None
+            self._outbox.writer.on_change = lambda: None
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -161,6 +161,7 @@ class Dispatcher:
     async def _read(self) -> None:
         """Reads on in the store while there is room here."""
         async with self._order:
+            await self._look_at_asked()
             resubmits = await self._drainer(self._outbox.store.resubmits)
             if resubmits != self._resubmits:
                 self._resubmits, self._lanes.cursor = resubmits, 0
@@ -169,6 +170,15 @@ class Dispatcher:
                 self._lanes.read(found)
                 if len(found) < READ_AT_ONCE:
                     break
+
+    async def _look_at_asked(self) -> None:
+        """What tills ask for themselves is theirs until they have an answer or give up."""
+        if not self._lanes.asked:
+            return
+        store, numbers = self._outbox.store, self._lanes.asked
+        gone = self._lanes.look_again(await self._store(lambda: store.those(numbers)), time.time())
+        if gone:
+            self._lanes.advance(gone, await self._store(lambda: store.heads(gone)))
 
     def _launch(self) -> None:
         """Sends what is due. A lone command goes at once; while calls are under way, the next batch grows."""
@@ -237,6 +247,7 @@ class Dispatcher:
                             attempts=one.attempts,
                             due=one.due_ms / 1000,
                             untrusted_since=one.verdict.untrusted_since,
+                            asked_until=0.0,
                         )
                     )
         fates = Counter(tally.fates)

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 MOST_MEMBERS = 20_000
 """Members whose next command is held in memory; the rest wait in the store."""
 
+MOST_ASKED_SECONDS = 60.0
+"""A till asks for so long at most. One that claims longer has another clock, or a clock that was set back."""
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
@@ -21,6 +24,7 @@ class Waiting:
         due: when it may be tried, in Unix seconds; 0 for at once.
         untrusted_since: since when its key has been refused, in Unix seconds; None where it was not.
         is_behind: whether it must not be sent, because one that it must not overtake is a dead letter.
+        asked_until: until when a till asks for itself, in Unix seconds; 0 where none does.
     """
 
     number: int
@@ -32,6 +36,7 @@ class Waiting:
     due: float = 0.0
     untrusted_since: float | None = None
     is_behind: bool = False
+    asked_until: float = 0.0
 
 
 class Lanes:
@@ -48,6 +53,7 @@ class Lanes:
         self._members: set[str] = set()
         self._ready: list[tuple[int, Waiting]] = []
         self._later: list[tuple[float, int, Waiting]] = []
+        self._asked: dict[int, Waiting] = {}
 
     @property
     def is_empty(self) -> bool:
@@ -68,6 +74,29 @@ class Lanes:
     def next_due(self) -> float | None:
         """When the first of those put off may be tried again, in Unix seconds."""
         return self._later[0][0] if self._later else None
+
+    @property
+    def asked(self) -> Sequence[int]:
+        """The numbers of those that tills ask for themselves: they hold their member back and are not taken."""
+        return tuple(self._asked)
+
+    def look_again(self, stored: Iterable[Waiting], now: float) -> Sequence[str]:
+        """Takes what the store says now of those in `asked`; gives the members of which it has them no more.
+
+        One that its till has given up, or left alone for longer than it could, is taken from here on.
+        """
+        found = {command.number: command for command in stored}
+        gone = []
+        for number, known in list(self._asked.items()):
+            command = found.get(number)
+            if command is not None and now < command.asked_until <= now + MOST_ASKED_SECONDS:
+                continue
+            del self._asked[number]
+            if command is None:
+                gone.append(known.member_id)
+            else:
+                self.put_off(command)
+        return gone
 
     def read(self, commands: Iterable[Waiting]) -> None:
         """Takes what the store holds after `cursor`, in order."""
@@ -105,7 +134,9 @@ class Lanes:
 
     def _add(self, command: Waiting) -> None:
         self._members.add(command.member_id)
-        if command.due:
+        if command.asked_until:
+            self._asked[command.number] = command
+        elif command.due:
             self.put_off(command)
         else:
             heapq.heappush(self._ready, (command.number, command))

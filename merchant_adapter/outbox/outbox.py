@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from merchant_adapter.errors import InvalidRequest
+from merchant_adapter.outbox.asking import Asking
 from merchant_adapter.outbox.frames import digest
+from merchant_adapter.outbox.history import History
 from merchant_adapter.outbox.records import (
     Archived,
     DeadLetter,
@@ -44,6 +46,8 @@ class Outbox:
     def __init__(self, database: Database, limits: Limits) -> None:
         """Takes over the database."""
         self.store = Store(database, limits)
+        self.asking = Asking(database)
+        self.history = History(database)
         self._upkeep = Upkeep(database, limits)
         self.writer = Writer(self.store, database.close)
 
@@ -83,10 +87,16 @@ class Outbox:
         """`accept` for asyncio. Where it is cancelled, the command may be stored all the same."""
         return (await asyncio.wrap_future(self.hand_in([command])))[0]
 
-    def hand_in(self, commands: Sequence[PointsCommand[Any]]) -> "Future[list[Queued]]":
-        """`accept_all` that does not wait: the future is done when the commands are durable."""
+    def hand_in(
+        self, commands: Sequence[PointsCommand[Any]], *, asked_seconds: float = 0.0
+    ) -> "Future[list[Queued]]":
+        """`accept_all` that does not wait: the future is done when the commands are durable.
+
+        For `asked_seconds` the dispatcher leaves new ones to the caller, who asks for them: see `Till`.
+        """
         accepted_ms = now_ms()
-        return self.writer.hand_in([_new(command, accepted_ms) for command in commands])
+        asked_ms = accepted_ms + int(asked_seconds * 1000) if asked_seconds else 0
+        return self.writer.hand_in([new_command(command, accepted_ms, asked_ms) for command in commands])
 
     def status(self) -> OutboxStatus:
         """How many commands wait, since when, why, and how fast they are settled."""
@@ -136,7 +146,8 @@ class Outbox:
         return self.writer.do(work).result()
 
 
-def _new(command: PointsCommand[Any], accepted_ms: int) -> NewCommand:
+def new_command(command: PointsCommand[Any], accepted_ms: int, asked_ms: int = 0) -> NewCommand:
+    """A command as the store takes it. Raises InvalidRequest for what could never be sent."""
     method = points_method(command)
     message = method.write(command).SerializeToString()
     for name in ("request_id", "member_id"):
@@ -153,4 +164,5 @@ def _new(command: PointsCommand[Any], accepted_ms: int) -> NewCommand:
         getattr(command, "original_request_id", ""),
         digest(method.name, message),
         accepted_ms,
+        asked_ms,
     )

@@ -41,14 +41,11 @@ class PostgresDatabase(Database):
         self._is_locked = self._in_transaction = False
         with self._translated():
             self._connection = self._connect()
-            ((found,),) = self._connection.execute(
-                "SELECT to_regclass('tongdui_outbox.totals')::text"
-            ).fetchall()
-            if found is None and must_exist:
-                raise FileRefused("no outbox in this database: there is no schema tongdui_outbox")
-            if found is None:
-                self._create()
-        check_format(self)
+        try:
+            self._prepare(must_exist=must_exist)
+        except BaseException:
+            self._connection.close()
+            raise
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -109,8 +106,12 @@ class PostgresDatabase(Database):
 
     def _connect(self) -> psycopg.Connection:
         connection = psycopg.connect(self._url, autocommit=True, connect_timeout=CONNECT_SECONDS)
-        for statement in _SETTINGS:
-            connection.execute(statement.encode())
+        try:
+            for statement in _SETTINGS:
+                connection.execute(statement.encode())
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _execute(self, statement: bytes, values: Mapping[str, Any]) -> "psycopg.Cursor[tuple[Any, ...]]":
@@ -127,6 +128,17 @@ class PostgresDatabase(Database):
         self._is_locked = False
         self._connection = self._connect()
         return self._connection.execute(statement, values)
+
+    def _prepare(self, *, must_exist: bool) -> None:
+        with self._translated():
+            ((found,),) = self._connection.execute(
+                "SELECT to_regclass('tongdui_outbox.totals')::text"
+            ).fetchall()
+            if found is None and must_exist:
+                raise FileRefused("no outbox in this database: there is no schema tongdui_outbox")
+            if found is None:
+                self._create()
+        check_format(self)
 
     def _create(self) -> None:
         with self._connection.transaction():

@@ -45,6 +45,7 @@ class NewCommand:
         follows: the request id of the command it follows; empty where it follows none.
         digest: SHA-256 over kind and message: tells a repeated command from a reused id.
         accepted_ms: when, in Unix milliseconds.
+        asked_ms: until when a till asks for itself, in Unix milliseconds; 0 where none does.
     """
 
     request_id: str
@@ -54,6 +55,7 @@ class NewCommand:
     follows: str
     digest: bytes = field(repr=False)
     accepted_ms: int
+    asked_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,8 +136,9 @@ class Archived:
         reason: why it was refused or dropped, or was not settled yet; empty for an acceptance.
         entry_id: the entry of an accepted one.
         final_time: when its final answer was archived, None while it has none.
-        batch_index: its place in the batch of the receipt.
+        batch_index: its place in the batch of the receipt, None where it was asked by itself.
         receipt: the hub's signed answer to the batch it was in, None while it has none.
+        detail: what was said about the last try, for people, as long as it has no final answer.
     """
 
     request_id: str
@@ -149,6 +152,7 @@ class Archived:
     final_time: datetime | None = None
     batch_index: int | None = None
     receipt: Receipt | None = field(default=None, repr=False, compare=False)
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +174,9 @@ class Settled:
         verdict: what is to be done.
         detail: what the hub said, for people.
         entry_id: the entry of an accepted one.
-        batch_index: its place in the batch that was answered.
+        batch_index: its place in the batch that was answered, None where it was asked by itself.
         due_ms: for one to be asked again, when, in Unix milliseconds.
+        decided_ms: when the hub decided an accepted one, on the ledger clock, in Unix milliseconds.
     """
 
     number: int
@@ -182,3 +187,4 @@ class Settled:
     entry_id: str = ""
     batch_index: int | None = None
     due_ms: int = 0
+    decided_ms: int | None = None

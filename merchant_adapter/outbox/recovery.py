@@ -12,16 +12,17 @@ from merchant_adapter.outbox.sqlite import SqliteDatabase
 from merchant_adapter.private_files import FileRefused
 
 ROWS_AT_ONCE = 1_000
+MOST_ROWS_BESIDE = 1_000_000
 
 _QUEUE = (
     *("number", "request_id", "member_id", "kind", "message", "follows"),
     *("digest", "accepted_ms", "state", "attempts", "due_ms", "tried_ms"),
-    *("untrusted_ms", "holds_member", "reason", "detail"),
+    *("untrusted_ms", "holds_member", "reason", "detail", "asked_ms"),
 )
 _ARCHIVE = (
     *("request_id", "member_id", "kind", "digest", "accepted_ms", "attempts"),
     *("state", "reason", "entry_id", "final_ms", "receipt_id", "batch_index"),
-    *("is_noted", "message"),
+    *("is_noted", "message", "decided_ms", "follows"),
 )
 _RECEIPTS = (
     *("id", "path", "request", "request_entries", "answer", "answer_entries"),
@@ -42,6 +43,8 @@ class Recovered:
         unreadable_commands: places in the queue that cannot be read. Some may have been empty; compare with the
             mall's own record of sales, and accept what is missing with its old request id.
         unreadable_answers: rows of the archive that cannot be read.
+        orders: told by webhooks.
+        unreadable_orders: of them; their platform has to tell them again.
     """
 
     commands: int
@@ -49,6 +52,8 @@ class Recovered:
     receipts: int
     unreadable_commands: int
     unreadable_answers: int
+    orders: int = 0
+    unreadable_orders: int = 0
 
 
 def recover(damaged: Path, into: Path) -> Recovered:
@@ -103,13 +108,43 @@ def _bring_over(old: sqlite3.Connection, new: SqliteDatabase, last: int) -> Reco
         " bytes = (SELECT coalesce(sum(length(message)), 0) FROM queue)",
         {},
     )
+    orders, unreadable_orders = _bring_beside(old, new)
     return Recovered(
         commands=queue.copied,
         answered=archive.copied,
         receipts=receipts.copied,
         unreadable_commands=queue.unreadable,
         unreadable_answers=archive.unreadable,
+        orders=orders,
+        unreadable_orders=unreadable_orders,
     )
+
+
+def _bring_beside(old: sqlite3.Connection, new: SqliteDatabase) -> tuple[int, int]:
+    """The tables of webhooks, by their own statements where there are any. Gives (orders, unreadable orders)."""
+    orders = unreadable = 0
+    made = old.execute(
+        "SELECT name, sql FROM sqlite_schema WHERE name LIKE 'webhook!_%' ESCAPE '!' ORDER BY type DESC"
+    )
+    for name, statement in made.fetchall():
+        with new.transaction():
+            new.change(statement, {})
+        if not statement.startswith("CREATE TABLE"):
+            continue
+        columns = [column for _, column, *_ in old.execute(f"PRAGMA table_info({name})")]
+        copy = _Copy(name, "rowid", columns)
+        copy.run(old, new, _last_row(old, name))
+        if name == "webhook_orders":
+            orders, unreadable = copy.copied, copy.unreadable
+    return orders, unreadable
+
+
+def _last_row(old: sqlite3.Connection, table: str) -> int:
+    try:
+        ((last,),) = old.execute(f"SELECT coalesce(max(rowid), 0) FROM {table}").fetchall()  # noqa: S608  # a name of ours
+    except sqlite3.Error:
+        return MOST_ROWS_BESIDE  # the end of the table is damaged
+    return int(last)
 
 
 def _facts(old: sqlite3.Connection) -> list[_Row]:

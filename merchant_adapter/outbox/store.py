@@ -2,56 +2,45 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from merchant_adapter.outbox.admission import Known, admit
-from merchant_adapter.outbox.errors import (
-    RECOVERY,
-    OutboxDamaged,
-    OutboxError,
-    OutboxInUse,
-    OutboxUnavailable,
-)
-from merchant_adapter.outbox.frames import digest
+from merchant_adapter.outbox.errors import OutboxError, OutboxInUse, OutboxUnavailable
 from merchant_adapter.outbox.lanes import Waiting
 from merchant_adapter.outbox.policy import Fate
 from merchant_adapter.outbox.records import Limits, NewCommand, Queued, Settled, State, Tally
+from merchant_adapter.outbox.rows import WAITING, ms_of, queued_of, row_of, waiting_of
 from merchant_adapter.outbox.tables import Database, totals_of
-from merchant_adapter.outbox.times import to_time
 from merchant_adapter.receipts import Receipt
 
-_WAITING = """
-SELECT number, request_id, member_id, kind, message, digest, attempts, due_ms, untrusted_ms,
-    (follows <> '' AND EXISTS (SELECT 1 FROM queue o WHERE o.request_id = queue.follows AND o.state = 'dead'))
-    OR EXISTS (SELECT 1 FROM queue d
-        WHERE d.state = 'dead' AND d.member_id = queue.member_id AND d.holds_member = 1)
-FROM queue WHERE state = 'waiting' AND
-"""
-
-_READ = _WAITING + "number > :after ORDER BY number LIMIT :most"
+_READ = WAITING + "number > :after ORDER BY number LIMIT :most"
 
 _HEADS = (
-    _WAITING  # noqa: S608  # both are constants
+    WAITING  # noqa: S608  # both are constants
     + """number IN (SELECT min(number) FROM queue WHERE state = 'waiting'
     AND member_id IN (SELECT value FROM json_each(:ids)) GROUP BY member_id)"""
 )
 
+_AMONG = "number IN (SELECT CAST(value AS BIGINT) FROM json_each(:ids))"
+_THOSE = WAITING + _AMONG
+_QUEUED = "SELECT number FROM queue WHERE " + _AMONG  # noqa: S608  # both are constants
+
 _ADD = """
 INSERT INTO queue (request_id, member_id, kind, message, follows, digest, accepted_ms,
-    state, attempts, due_ms, tried_ms, holds_member, reason, detail)
-VALUES (:request_id, :member_id, :kind, :message, :follows, :digest, :accepted_ms, 'waiting', 0, 0, 0, 0, '', '')
+    state, attempts, due_ms, tried_ms, holds_member, reason, detail, asked_ms)
+VALUES (:request_id, :member_id, :kind, :message, :follows, :digest, :accepted_ms, 'waiting', 0, 0, 0, 0, '', '',
+    :asked_ms)
 """
 
 # A command is in the archive already where another process had settled it too: the later receipt replaces the first.
 _ARCHIVE = """
 INSERT INTO archive (request_id, member_id, kind, digest, accepted_ms, attempts, state, reason, entry_id, final_ms,
-    receipt_id, batch_index, is_noted, message)
+    receipt_id, batch_index, is_noted, message, decided_ms, follows)
 SELECT request_id, member_id, kind, digest, accepted_ms, :attempts, :state, :reason, :entry_id, :final_ms,
-    :receipt_id, :batch_index, :is_noted, NULL FROM queue WHERE number = :number
+    :receipt_id, :batch_index, :is_noted, NULL, :decided_ms, follows FROM queue WHERE number = :number
 ON CONFLICT (request_id) DO UPDATE SET attempts = excluded.attempts, state = excluded.state,
     reason = excluded.reason, entry_id = excluded.entry_id, final_ms = excluded.final_ms,
-    receipt_id = excluded.receipt_id, batch_index = excluded.batch_index
+    receipt_id = excluded.receipt_id, batch_index = excluded.batch_index, decided_ms = excluded.decided_ms
 """
 
 
@@ -65,28 +54,37 @@ class Store:
     def add(self, groups: Sequence[Sequence[NewCommand]]) -> list[list[Queued] | OutboxError]:
         """Stores the commands of each group, all of them or none; what is refused does not touch other groups."""
         with self._database.transaction():
-            count, size = totals_of(self._database)
-            known = self._known([one.request_id for group in groups for one in group])
-            results: list[list[Queued] | OutboxError] = []
-            added: list[NewCommand] = []
-            for group in groups:
-                try:
-                    new = admit(group, known, count, size, self.limits)
-                except OutboxError as error:
-                    results.append(error)
-                    continue
-                results.append([_queued(one, known) for one in group])
-                known |= {one.request_id: Known(one.digest, State.WAITING, one.accepted_ms) for one in new}
-                count, size = count + len(new), size + sum(len(one.message) for one in new)
-                added += new
-            if added:
-                self._database.change_each(_ADD, [_row(one) for one in added])
-                self._set_totals(count, size)
+            return self.add_within(groups)
+
+    @property
+    def database(self) -> Database:
+        """For what is kept beside the queue: only to be used by the outbox's own thread."""
+        return self._database
+
+    def add_within(self, groups: Sequence[Sequence[NewCommand]]) -> list[list[Queued] | OutboxError]:
+        """`add` for one that is in a transaction already."""
+        count, size = totals_of(self._database)
+        known = self._known([one.request_id for group in groups for one in group])
+        results: list[list[Queued] | OutboxError] = []
+        added: list[NewCommand] = []
+        for group in groups:
+            try:
+                new = admit(group, known, count, size, self.limits)
+            except OutboxError as error:
+                results.append(error)
+                continue
+            results.append([queued_of(one, known) for one in group])
+            known |= {one.request_id: Known(one.digest, State.WAITING, one.accepted_ms) for one in new}
+            count, size = count + len(new), size + sum(len(one.message) for one in new)
+            added += new
+        if added:
+            self._database.change_each(_ADD, [row_of(one) for one in added])
+            self._set_totals(count, size)
         return results
 
     def read(self, after: int, most: int) -> list[Waiting]:
         """The waiting commands after a number, in order."""
-        return [_waiting(row) for row in self._database.query(_READ, {"after": after, "most": most})]
+        return [waiting_of(row) for row in self._database.query(_READ, {"after": after, "most": most})]
 
     def check_draining(self) -> None:
         """Raises OutboxUnavailable where the lock was lost with the connection: somebody else may drain now."""
@@ -105,18 +103,29 @@ class Store:
     ) -> tuple[list[Waiting], Tally]:
         """Keeps what became of commands, and gives the next one of each of these members.
 
-        What is final goes to the archive with the batch's `receipt`, which has been verified.
+        What is final goes to the archive with the batch's `receipt`, which has been verified. What a till and the
+        dispatcher both asked for is kept by whoever comes first: the hub told them the same.
         """
-        final = [one for one in settled if one.verdict.fate in (Fate.ACCEPTED, Fate.REFUSED)]
-        other = [one for one in settled if one.verdict.fate in (Fate.AGAIN, Fate.DEAD)]
         with self._database.transaction():
+            queued = self._queued([one.number for one in settled])
+            settled = [one for one in settled if one.number in queued]
+            final = [one for one in settled if one.verdict.fate in (Fate.ACCEPTED, Fate.REFUSED)]
+            other = [one for one in settled if one.verdict.fate in (Fate.AGAIN, Fate.DEAD)]
             if final:
                 count, size = totals_of(self._database)
                 self._archive(receipt, final, now_ms)
                 self._set_totals(count - len(final), size - sum(one.size for one in final))
             self._keep(other, now_ms)
-            heads, waiting = self._heads(member_ids), self.waiting()
+            heads, waiting = self.heads(member_ids), self.waiting()
         return heads, Tally(Counter(one.verdict.fate.value for one in settled), waiting)
+
+    def heads(self, member_ids: Sequence[str]) -> list[Waiting]:
+        """The next command of each of these members."""
+        return self._named(_HEADS, member_ids)
+
+    def those(self, numbers: Sequence[int]) -> list[Waiting]:
+        """Those of these commands that are waiting still."""
+        return self._named(_THOSE, numbers)
 
     def waiting(self) -> int:
         """The commands without a final answer, dead letters left out."""
@@ -189,6 +198,7 @@ class Store:
                 "receipt_id": receipt_id,
                 "batch_index": one.batch_index,
                 "is_noted": int(one.verdict.is_noted),
+                "decided_ms": one.decided_ms,
             }
             for one in final
         ]
@@ -207,7 +217,7 @@ class Store:
                 "attempts": one.attempts,
                 "due_ms": one.due_ms,
                 "tried_ms": now_ms,
-                "untrusted_ms": _ms(one.verdict.untrusted_since),
+                "untrusted_ms": ms_of(one.verdict.untrusted_since),
                 "holds_member": int(one.verdict.holds_member),
                 "reason": one.verdict.reason,
                 "detail": one.detail,
@@ -216,15 +226,21 @@ class Store:
         ]
         self._database.change_each(
             "UPDATE queue SET state = :state, attempts = :attempts, due_ms = :due_ms, tried_ms = :tried_ms,"
-            " untrusted_ms = :untrusted_ms, holds_member = :holds_member, reason = :reason, detail = :detail"
-            " WHERE number = :number",
+            " untrusted_ms = :untrusted_ms, holds_member = :holds_member, reason = :reason, detail = :detail,"
+            " asked_ms = 0 WHERE number = :number AND state = 'waiting'",
             rows,
         )
 
-    def _heads(self, member_ids: Sequence[str]) -> list[Waiting]:
-        if not member_ids:
+    def _named(self, statement: str, names: Sequence[str] | Sequence[int]) -> list[Waiting]:
+        if not names:
             return []
-        return [_waiting(row) for row in self._database.query(_HEADS, {"ids": json.dumps(list(member_ids))})]
+        rows = self._database.query(statement, {"ids": json.dumps([str(name) for name in names])})
+        return [waiting_of(row) for row in rows]
+
+    def _queued(self, numbers: Sequence[int]) -> set[int]:
+        """Which of these are in the queue still."""
+        rows = self._database.query(_QUEUED, {"ids": json.dumps([str(number) for number in numbers])})
+        return {number for (number,) in rows}
 
     def _set_totals(self, commands: int, size: int) -> None:
         self._database.change(
@@ -251,49 +267,3 @@ class Store:
     def _fact(self, name: str) -> str | None:
         rows = self._database.query("SELECT value FROM facts WHERE name = :name", {"name": name})
         return rows[0][0] if rows else None
-
-
-def _row(one: NewCommand) -> dict[str, Any]:
-    return {
-        "request_id": one.request_id,
-        "member_id": one.member_id,
-        "kind": one.kind,
-        "message": one.message,
-        "follows": one.follows,
-        "digest": one.digest,
-        "accepted_ms": one.accepted_ms,
-    }
-
-
-def _queued(one: NewCommand, known: Mapping[str, Known]) -> Queued:
-    before = known.get(one.request_id)
-    if before is None:
-        return Queued(request_id=one.request_id, accepted_time=to_time(one.accepted_ms))
-    return Queued(
-        request_id=one.request_id,
-        accepted_time=to_time(before.accepted_ms),
-        state=before.state,
-        is_repeat=True,
-    )
-
-
-def _waiting(row: Iterable[Any]) -> Waiting:
-    number, request_id, member_id, kind, message, kept, attempts, due_ms, untrusted_ms, is_behind = row
-    if digest(kind, message) != kept:
-        # SQLite has no checksums: a flipped byte in a message would be signed and posted.
-        raise OutboxDamaged(f"{request_id}: the stored bytes are not those that were accepted. {RECOVERY}")
-    return Waiting(
-        number,
-        request_id,
-        member_id,
-        kind,
-        message,
-        attempts,
-        due_ms / 1000,
-        None if untrusted_ms is None else untrusted_ms / 1000,
-        bool(is_behind),
-    )
-
-
-def _ms(seconds: float | None) -> int | None:
-    return None if seconds is None else int(seconds * 1000)

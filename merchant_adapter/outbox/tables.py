@@ -1,7 +1,8 @@
 """The tables of an outbox, and what differs between the two databases that can hold them.
 
 `queue` holds what has no final answer, the message bytes included. `archive` holds the rest, without them: they are
-in `receipts`, which has the hub's signed answers, each stored once for the whole batch. `totals` has one row.
+in `receipts`, which has the hub's signed answers, each stored once for the whole batch. `totals` has one row, and
+`facts` what is known of partner and hub.
 """
 
 from abc import ABC, abstractmethod
@@ -24,7 +25,8 @@ SCHEMA = (
         number {counted}, request_id TEXT NOT NULL UNIQUE, member_id TEXT NOT NULL, kind TEXT NOT NULL,
         message {octets} NOT NULL, follows TEXT NOT NULL, digest {octets} NOT NULL, accepted_ms {integer} NOT NULL,
         state TEXT NOT NULL, attempts {integer} NOT NULL, due_ms {integer} NOT NULL, tried_ms {integer} NOT NULL,
-        untrusted_ms {integer}, holds_member {integer} NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL)""",
+        untrusted_ms {integer}, holds_member {integer} NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL,
+        asked_ms {integer} NOT NULL)""",
     "CREATE INDEX IF NOT EXISTS queue_members ON queue (member_id, number) WHERE state = 'waiting'",
     "CREATE INDEX IF NOT EXISTS queue_tried ON queue (reason, tried_ms) WHERE state = 'waiting' AND attempts > 0",
     "CREATE INDEX IF NOT EXISTS queue_dead ON queue (member_id, number) WHERE state = 'dead'",
@@ -36,8 +38,12 @@ SCHEMA = (
         request_id TEXT PRIMARY KEY, member_id TEXT NOT NULL, kind TEXT NOT NULL, digest {octets} NOT NULL,
         accepted_ms {integer} NOT NULL, attempts {integer} NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL,
         entry_id TEXT NOT NULL, final_ms {integer} NOT NULL, receipt_id {integer}, batch_index {integer},
-        is_noted {integer} NOT NULL, message {octets})""",
+        is_noted {integer} NOT NULL, message {octets}, decided_ms {integer},
+        follows TEXT NOT NULL DEFAULT '')""",
     "CREATE INDEX IF NOT EXISTS archive_final ON archive (final_ms)",
+    "CREATE INDEX IF NOT EXISTS archive_decided ON archive (decided_ms, request_id)"
+    " WHERE decided_ms IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS archive_follows ON archive (follows) WHERE follows <> ''",
     "CREATE INDEX IF NOT EXISTS archive_noted ON archive (final_ms) WHERE is_noted = 1",
 )
 

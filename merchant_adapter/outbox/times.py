@@ -14,3 +14,8 @@ def now_ms() -> int:
 def to_time(milliseconds: int) -> datetime:
     """The same time as a value, in UTC."""
     return _EPOCH + timedelta(milliseconds=milliseconds)
+
+
+def to_ms(time: datetime) -> int:
+    """The time as an outbox keeps it, rounded down."""
+    return (time - _EPOCH) // timedelta(milliseconds=1)

@@ -1,13 +1,11 @@
 """What people do with an outbox: look, put dead letters back or drop them, find receipts, forget old ones."""
 
-import json
-
 from merchant_adapter.outbox.errors import CommandUnknown
 from merchant_adapter.outbox.policy import BEHIND_DEAD_LETTER
 from merchant_adapter.outbox.records import Archived, DeadLetter, Limits, OutboxStatus, State, Trouble
+from merchant_adapter.outbox.rows import receipts_of
 from merchant_adapter.outbox.tables import Database, totals_of
 from merchant_adapter.outbox.times import to_time
-from merchant_adapter.receipts import Receipt
 
 _DROP = """
 INSERT INTO archive (request_id, member_id, kind, digest, accepted_ms, attempts, state, reason, entry_id, final_ms,
@@ -18,7 +16,7 @@ FROM queue WHERE request_id = :request_id AND state = 'dead'
 
 # Those that are dead letters only because of the ones put back, at any distance, follow them.
 _RESUBMIT = """
-UPDATE queue SET state = 'waiting', due_ms = 0, attempts = 0, untrusted_ms = NULL, holds_member = 0
+UPDATE queue SET state = 'waiting', due_ms = 0, asked_ms = 0, attempts = 0, untrusted_ms = NULL, holds_member = 0
 WHERE state = 'dead' AND (:request_id = '' OR request_id IN (
     WITH RECURSIVE back (request_id, member_id, holds_member) AS (
         SELECT request_id, member_id, holds_member FROM queue WHERE state = 'dead' AND request_id = :request_id
@@ -132,15 +130,17 @@ class Upkeep:
         """What is known of a command."""
         values = {"request_id": request_id}
         rows = self._database.query(
-            "SELECT request_id, member_id, kind, accepted_ms, attempts, state, reason, '', NULL, NULL, NULL"
+            "SELECT request_id, member_id, kind, accepted_ms, attempts, state, reason, '', NULL, NULL, NULL, detail"
             " FROM queue WHERE request_id = :request_id"
             " UNION ALL SELECT request_id, member_id, kind, accepted_ms, attempts, state, reason, entry_id,"
-            " final_ms, batch_index, receipt_id FROM archive WHERE request_id = :request_id LIMIT 1",
+            " final_ms, batch_index, receipt_id, '' FROM archive WHERE request_id = :request_id LIMIT 1",
             values,
         )
         if not rows:
             return None
-        *own, accepted_ms, attempts, state, reason, entry_id, final_ms, batch_index, receipt_id = rows[0]
+        *own, accepted_ms, attempts, state, reason, entry_id, final_ms, batch_index, receipt_id, detail = (
+            rows[0]
+        )
         return Archived(
             request_id=own[0],
             member_id=own[1],
@@ -152,7 +152,8 @@ class Upkeep:
             entry_id=entry_id,
             final_time=None if final_ms is None else to_time(final_ms),
             batch_index=batch_index,
-            receipt=None if receipt_id is None else self._receipt(receipt_id),
+            receipt=None if receipt_id is None else receipts_of(self._database, [receipt_id])[receipt_id],
+            detail=detail,
         )
 
     def prune(self, before_ms: int, most_receipts: int) -> tuple[int, int]:
@@ -175,14 +176,3 @@ class Upkeep:
             )
             self._database.change_each("DELETE FROM receipts WHERE id = :id", [{"id": one} for one, _ in due])
         return commands, len(due)
-
-    def _receipt(self, receipt_id: int) -> Receipt:
-        ((path, request, request_entries, answer, answer_entries),) = self._database.query(
-            "SELECT path, request, request_entries, answer, answer_entries FROM receipts WHERE id = :id",
-            {"id": receipt_id},
-        )
-        sent, signed = (
-            tuple((name, value) for name, value in json.loads(text))
-            for text in (request_entries, answer_entries)
-        )
-        return Receipt(path, request, sent, answer, signed)

@@ -28,8 +28,8 @@ class Writer:
         self._work: SimpleQueue[_HandIn | Callable[[], None] | None] = SimpleQueue()
         self._closing = threading.Lock()
         self._is_closed = False
-        self.on_added: Callable[[], None] = lambda: None
-        """Called by the thread after new commands were stored."""
+        self.on_change: Callable[[], None] = lambda: None
+        """Called by the thread after new commands were stored, and by tills that have done with one."""
         # A daemon: a program that ends without closing has lost nothing that was accepted.
         self._thread = threading.Thread(target=self._run, name="tongdui-outbox", daemon=True)
         self._thread.start()
@@ -97,7 +97,7 @@ class Writer:
                 future.set_exception(result)
             else:
                 future.set_result(result)
-        self.on_added()
+        self.on_change()
 
 
 def _settle(future: "Future[T]", work: Callable[[], T]) -> None:

@@ -15,12 +15,10 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from rich.console import Group, RenderableType
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
 
 from settlement.command_line import screen
+from settlement.command_line.daily_screen import daily_view
 from settlement.command_line.inbox import NameUnknown, Waiting, waiting_files
 from settlement.command_line.session import (
     Session,
@@ -38,6 +36,7 @@ from settlement.core.day_plan import (
     Failure,
     Step,
     break_decisions,
+    correction_decisions,
     day_decisions,
     dispute_decisions,
     next_step,
@@ -48,12 +47,14 @@ from settlement.core.roles import Role
 from settlement.core.run_state import StepOutOfOrder
 from settlement.daily_run import ChecksFailed, DailyRun, ResultDiffers, Verify
 from settlement.desk import BreakUnknown, Desk
+from settlement.partner_files import load_file
 from settlement.payments import Payments, VerifySettled
 from settlement.people import Actor
-from settlement.reconciliation import ReconciliationDiffers, TooManyDifferences, load_file, reconcile
+from settlement.reconciliation import ReconciliationDiffers, TooManyDifferences, reconcile
 from settlement.rpc.hub_client import HubClient, HubRefused
 from settlement.rpc.keys import PrivateKey
 from settlement.store import day_facts, feed
+from settlement.store.corrections import list_forgotten_corrections
 from settlement.store.desk import ledger_moment
 from settlement.store.intake import find_accepted
 from settlement.store.load import load_last_window
@@ -227,6 +228,7 @@ class UnattendedDay:
         with connection.begin():
             self.decisions += break_decisions(*day_facts.read_waiting_breaks(connection, now))
             self.decisions += dispute_decisions(day_facts.read_waiting_disputes(connection))
+            self.decisions += correction_decisions(list_forgotten_corrections(connection))
 
     def _expire(self, dispute_id: int, now: datetime, today: date) -> None:
         connection = self.run.connection
@@ -252,7 +254,7 @@ def daily(session: Session, arguments: argparse.Namespace) -> None:
         day.settle_all(last, arguments.date)
         day.look_at_breaks()
     content = _content(day, open_from)
-    session.show(content, lambda: _view(content))
+    session.show(content, lambda: daily_view(content))
     if day.decisions:
         count = len(day.decisions)
         raise DecisionsDue(f"{count} decision{'s' if count > 1 else ''} to be made by people, see the list")
@@ -294,31 +296,3 @@ def _content(day: UnattendedDay, open_from: date | None) -> dict[str, Any]:
             for one in day.decisions
         ],
     }
-
-
-def _view(content: dict[str, Any]) -> RenderableType:
-    parts: list[RenderableType] = []
-    if content["files"]:
-        files = _table("file", "what became of it")
-        for one in content["files"]:
-            taken = "was taken in before" if one.get("is_repeat") else f"{one.get('line_count', 0):,} deals"
-            files.add_row(Text(one["file"]), Text(one.get("refused") or taken))
-        parts += [files, ""]
-    if content["days"]:
-        days = _table("day", "state", "done now")
-        for one in content["days"]:
-            days.add_row(one["window_date"], one["state"], ", ".join(one["steps"]) or "nothing")
-        parts += [days, ""]
-    if content["decisions"]:
-        waiting = _table("who", "day", "what", "command")
-        for one in content["decisions"]:
-            waiting.add_row(one["role"], one["window_date"] or "", Text(one["what"]), Text(one["command"]))
-        parts += [Text("Waits for people", style="bold"), waiting]
-    return Group(*parts) if parts else Text("nothing is left to do")
-
-
-def _table(*names: str) -> Table:
-    table = Table(header_style="")
-    for name in names:
-        table.add_column(name, overflow="fold")
-    return table

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -12,30 +11,21 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from rich.console import RenderableType
 from sqlalchemy import Connection
 
 from settlement.command_line import desk_screen as view
 from settlement.command_line.session import Misconfigured, NotThere, Session, open_person, open_snapshot
-from settlement.core.adjusting import Posting, Supplied, posting_content, posting_from, posting_words
 from settlement.core.break_state import AGES, OLDEST, BreakState, Resolution
 from settlement.core.business_day import business_day
 from settlement.core.window import Ledger
 from settlement.desk import MAX_EVIDENCE_BYTES, Desk, Evidence
 from settlement.people import Actor
-from settlement.rpc.corrections import HubCorrections
-from settlement.rpc.hub_client import HubClient
-from settlement.rpc.keys import load_hub_keys, load_private_key
 from settlement.store import audit as audit_log
 from settlement.store import desk as store
 from settlement.store import feed
 from settlement.store.engine import open_engine
 
 _MAX_LISTED: Final = 100_000
-
-
-class Declined(Exception):
-    """The person was shown what would be posted, and said no."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +118,13 @@ def _write_evidence(connection: Connection, session: Session, arguments: argpars
 
 def assign(session: Session, arguments: argparse.Namespace) -> None:
     """Makes somebody the owner of a break."""
-    _acted(session, lambda desk: desk.assign(arguments.number, arguments.person))
+    acted(session, lambda desk: desk.assign(arguments.number, arguments.person))
 
 
 def comment(session: Session, arguments: argparse.Namespace) -> None:
     """Says something about a break."""
     evidence = _evidence(arguments)
-    _acted(session, lambda desk: desk.comment(arguments.number, arguments.text, evidence))
+    acted(session, lambda desk: desk.comment(arguments.number, arguments.text, evidence))
 
 
 def resolve(session: Session, arguments: argparse.Namespace) -> None:
@@ -145,50 +135,12 @@ def resolve(session: Session, arguments: argparse.Namespace) -> None:
         desk.propose(arguments.number, kind, arguments.reason)
         return store.load_break(desk.connection, arguments.number)
 
-    _acted(session, act)
-
-
-def reject(session: Session, arguments: argparse.Namespace) -> None:
-    """Disagrees with what another person proposed."""
-    _acted(session, lambda desk: desk.reject(arguments.number, arguments.reason))
+    acted(session, act)
 
 
 def reopen(session: Session, arguments: argparse.Namespace) -> None:
     """Opens a resolved break again."""
-    _acted(session, lambda desk: desk.reopen(arguments.number, arguments.reason))
-
-
-def adjust(session: Session, arguments: argparse.Namespace) -> None:
-    """Proposes a correction at the hub."""
-    supplied = Supplied(arguments.member, arguments.store, arguments.terminal, arguments.original)
-    with _at_desk(session) as desk:
-        posting = desk.posting(arguments.number, supplied)
-    _confirm(session, arguments, posting, "propose")
-    with _corrections(session) as hub, _at_desk(session) as desk:
-        made = desk.propose_adjustment(arguments.number, arguments.reason, hub, supplied)
-    content = {
-        "break_id": arguments.number,
-        "number": made.number,
-        "adjustment_id": made.adjustment_id,
-        "posting": posting_content(posting),
-    }
-    text = f"correction {made.adjustment_id} proposed: {posting_words(posting)}"
-    session.show(content, lambda: f"{text}\nanother person: break approve {arguments.number}")
-
-
-def approve(session: Session, arguments: argparse.Namespace) -> None:
-    """Agrees with what another person proposed; a correction is posted."""
-    with open_snapshot(session.settings) as connection:
-        pending = [
-            one for one in store.load_resolutions(connection, arguments.number) if one.state == "PROPOSED"
-        ]
-    posting = posting_from(pending[0].posting) if pending and pending[0].posting else None
-    if posting is None:
-        _acted(session, lambda desk: desk.approve(arguments.number, reason=arguments.reason))
-        return
-    _confirm(session, arguments, posting, "post")
-    with _corrections(session) as hub:
-        _acted(session, lambda desk: desk.approve(arguments.number, hub, arguments.reason))
+    acted(session, lambda desk: desk.reopen(arguments.number, arguments.reason))
 
 
 def list_disputes(session: Session, arguments: argparse.Namespace) -> None:
@@ -201,7 +153,7 @@ def list_disputes(session: Session, arguments: argparse.Namespace) -> None:
 def open_dispute(session: Session, arguments: argparse.Namespace) -> None:
     """Claims that another partner has to bear a break."""
     evidence, deadline = _evidence(arguments), timedelta(days=arguments.days)
-    with _at_desk(session) as desk:
+    with at_desk(session) as desk:
         made = desk.open_dispute(
             arguments.number, arguments.against, arguments.claim, deadline, evidence, arguments.by
         )
@@ -211,14 +163,14 @@ def open_dispute(session: Session, arguments: argparse.Namespace) -> None:
 def answer_dispute(session: Session, arguments: argparse.Namespace) -> None:
     """Answers a claim for the other partner."""
     evidence = _evidence(arguments)
-    with _at_desk(session) as desk:
+    with at_desk(session) as desk:
         answered = desk.answer_dispute(arguments.number, arguments.text, evidence)
     _tell_disputes(session, [answered])
 
 
 def decide_dispute(session: Session, arguments: argparse.Namespace) -> None:
     """Decides between two partners."""
-    with _at_desk(session) as desk:
+    with at_desk(session) as desk:
         decided = desk.decide_dispute(arguments.number, arguments.in_favour_of, arguments.decision)
     _tell_disputes(session, [decided])
 
@@ -229,7 +181,7 @@ def _tell_disputes(session: Session, found: list[store.Dispute]) -> None:
 
 
 @contextmanager
-def _at_desk(session: Session) -> Iterator[Desk]:
+def at_desk(session: Session) -> Iterator[Desk]:
     """The person at the desk, in one transaction. What makes no sense is told as wrong usage."""
     engine = open_engine(session.settings.require("database_url"))
     try:
@@ -243,8 +195,9 @@ def _at_desk(session: Session) -> Iterator[Desk]:
         engine.dispose()
 
 
-def _acted(session: Session, act: Callable[[Desk], store.Break | None]) -> None:
-    with _at_desk(session) as desk:
+def acted(session: Session, act: Callable[[Desk], store.Break | None]) -> None:
+    """Does one act in a transaction of its own, and shows what became of the break."""
+    with at_desk(session) as desk:
         found = act(desk)
         assert found is not None, "locked by the act"
         at = _moment(desk.connection)
@@ -252,29 +205,6 @@ def _acted(session: Session, act: Callable[[Desk], store.Break | None]) -> None:
     state = found.resolution or found.state.value
     owner = f", owner {found.owner}" if found.owner else ""
     session.show(content, lambda: f"break {found.break_id} is {state}{owner}")
-
-
-@contextmanager
-def _corrections(session: Session) -> Iterator[HubCorrections]:
-    """The hub, asked with the key of the person who acts."""
-    settings = session.settings
-    key = load_private_key(Path(settings.require("person_key_file")))
-    audience, keys = settings.require("audience"), load_hub_keys(Path(settings.require("hub_keys_file")))
-    ca_file = settings.get("hub_ca_file")
-    roots = Path(ca_file).read_bytes() if ca_file else None
-    with HubClient.open(settings.require("hub_address"), key, audience, roots) as hub:
-        yield HubCorrections(hub, keys, audience)
-
-
-def _confirm(session: Session, arguments: argparse.Namespace, posting: Posting, verb: str) -> None:
-    if arguments.yes:
-        return
-    if not sys.stdin.isatty():
-        raise Misconfigured(f"--yes is needed where nobody can be asked: {posting_words(posting)}")
-    shown: RenderableType = f"{verb}: {posting_words(posting)}"
-    session.console.print(shown, markup=False)
-    if input(f"{verb.capitalize()} this? [y/N] ").strip().lower() not in ("y", "yes"):
-        raise Declined("nothing was posted")
 
 
 def _evidence(arguments: argparse.Namespace) -> Evidence | None:

@@ -103,7 +103,8 @@ def _add_break(desk: AddCommand) -> None:
     approve = _item(desk, "approve", "agree with what another person proposed", _HUB)
     approve.add_argument("--reason", default="", metavar="TEXT", help="why, if there is more to say")
     _yes(approve)
-    _reason(_item(desk, "reject", "disagree with what another person proposed", _PERSON))
+    _reason(_item(desk, "reject", "disagree with what another person proposed", _HUB))
+    _reason(_item(desk, "withdraw", "withdraw a correction that nobody proposes any more at the hub", _HUB))
     _reason(_item(desk, "reopen", "open a resolved break again", _PERSON))
 
 

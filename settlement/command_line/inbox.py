@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from settlement.core.partner_file import FileFormat
-from settlement.reconciliation import BYTE_LIMIT, Declared
+from settlement.partner_files import BYTE_LIMIT, Declared
 
 PIECE_BYTES: Final = 1024 * 1024
 _FORMATS: Final = {"csv": FileFormat.CSV, "jsonl": FileFormat.JSONL, "mapped": FileFormat.MAPPED}

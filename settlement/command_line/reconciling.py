@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from rich.console import Group, RenderableType
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -25,40 +23,26 @@ from rich.progress import (
 from sqlalchemy import Connection, Engine
 
 from settlement.command_line import screen
+from settlement.command_line.reconciling_screen import file_content, outcome_content, outcomes_view
 from settlement.command_line.session import NotThere, Session, person_or_settlement
-from settlement.core.amounts import micros_texts
-from settlement.core.break_types import Controls
 from settlement.core.mapping import ProfileInvalid
 from settlement.core.partner_file import FileFormat
-from settlement.core.reconcile import ControlSet, Found
 from settlement.core.window import Ledger
+from settlement.partner_files import BYTE_LIMIT, Declared, load_file
 from settlement.people import Actor
-from settlement.reconciliation import (
-    BYTE_LIMIT,
-    Declared,
-    Outcome,
-    Profile,
-    approve_waiver,
-    dry_run,
-    load_file,
-    propose_waiver,
-    read_profile,
-    reconcile,
-    reject_waiver,
-    set_profile,
-)
+from settlement.profiles import Profile, read_profile, set_profile
+from settlement.reconciliation import Outcome, dry_run, reconcile
 from settlement.store import feed
 from settlement.store.engine import open_engine
 from settlement.store.intake import FileRow, find_accepted_of_day
 from settlement.store.profiles import load_expected_partners, load_profiles
+from settlement.waivers import approve_waiver, propose_waiver, reject_waiver
 
 AddCommand = Callable[..., argparse.ArgumentParser]
 
 _DATABASE = ("database_url",)
 _ACT = (*_DATABASE, "key_file", "person_key_file")
 _READ_BYTES = 1 << 20
-_EXAMPLES = 20
-"""Breaks that are shown one by one."""
 
 
 class Unexplained(Exception):
@@ -154,7 +138,7 @@ def load(session: Session, arguments: argparse.Namespace) -> None:
         _show_dry_run(session, office.ledger, row, outcome)
         return
     file = loaded.file
-    content = _file_content(file) | {
+    content = file_content(file) | {
         "is_repeat": loaded.is_repeat,
         "superseded_file_id": loaded.superseded.file_id if loaded.superseded else None,
     }
@@ -195,14 +179,15 @@ def _watching(session: Session, words: str, byte_count: int) -> Iterator[Callabl
 
 
 def _show_dry_run(session: Session, ledger: Ledger, row: FileRow, outcome: Outcome | None) -> None:
-    content = {"dry_run": True, **_file_content(row)}
+    content = {"dry_run": True, **file_content(row)}
     if outcome is None:
         text = f"dry run: {row.line_count:,} deals would be accepted; {row.business_date} is open, nothing compared"
         session.show(content, lambda: text)
         return
     title = f"Dry run, nothing kept: {row.line_count:,} deals of {row.partner_id}"
     session.show(
-        content | {"reconciliation": _outcome_content(outcome)}, lambda: _view([outcome], (), ledger, title)
+        content | {"reconciliation": outcome_content(outcome)},
+        lambda: outcomes_view([outcome], (), ledger, title),
     )
 
 
@@ -227,9 +212,9 @@ def run_reconcile(session: Session, arguments: argparse.Namespace) -> None:
     content = {
         "window_date": str(day),
         "missing": missing,
-        "partners": [_outcome_content(outcome) for outcome in outcomes],
+        "partners": [outcome_content(outcome) for outcome in outcomes],
     }
-    session.show(content, partial(_view, outcomes, missing, ledger, f"Reconciliation of {day}"))
+    session.show(content, partial(outcomes_view, outcomes, missing, ledger, f"Reconciliation of {day}"))
     open_ends = [outcome.partner_id for outcome in outcomes if not outcome.controls.explained]
     if open_ends:
         raise Unexplained(f"a person has to decide: {day}: not all is explained of {', '.join(open_ends)}")
@@ -293,88 +278,3 @@ def profile_show(session: Session, arguments: argparse.Namespace) -> None:
     ]
     content = {"partner_id": arguments.partner, "profiles": versions}
     session.show(content, lambda: json.dumps(content, indent=2, ensure_ascii=False))
-
-
-def _file_content(row: FileRow) -> dict[str, Any]:
-    return {
-        "file_id": row.file_id,
-        "partner_id": row.partner_id,
-        "business_date": str(row.business_date),
-        "sha256": row.sha256,
-        "format": row.format,
-        "line_count": row.line_count,
-        "state": row.state,
-        "controls": asdict(row.controls),
-    }
-
-
-def _outcome_content(outcome: Outcome) -> dict[str, Any]:
-    controls = outcome.controls
-    names = ("partner", "hub", "difference", "classified", "unexplained")
-    return {
-        "partner_id": outcome.partner_id,
-        "file_id": outcome.file.file_id,
-        "reconciliation_id": outcome.reconciliation_id,
-        "matched_count": outcome.matched_count,
-        "cleared_count": len(outcome.cleared),
-        "breaks": dict(Counter(one.type.value for one in outcome.found)),
-        "controls": {name: asdict(getattr(controls, name)) for name in names},
-    }
-
-
-def _view(outcomes: Sequence[Outcome], missing: Sequence[str], ledger: Ledger, title: str) -> RenderableType:
-    parts: list[RenderableType] = [_controls_view(outcomes, ledger, title)] if outcomes else []
-    parts += [_breaks_view(outcome, ledger) for outcome in outcomes if outcome.found]
-    if missing:
-        parts.append(f"missing: the files of {', '.join(missing)}")
-    return Group(*parts) if parts else f"{title}: no file is there, and none is expected"
-
-
-_CONTROLS = (
-    ("points earned", "earned_points"),
-    ("points burned", "burned_points"),
-    ("money claimed", "claimed_micros"),
-    ("money owed", "owed_micros"),
-)
-
-
-def _controls_view(outcomes: Sequence[Outcome], ledger: Ledger, title: str) -> RenderableType:
-    amounts = ["partner", "hub", "difference", "breaks", "unexplained"]
-    table = screen.plain_table(["partner", "matched", "control"], amounts)
-    for outcome in outcomes:
-        for words, control in _CONTROLS:
-            first = control == _CONTROLS[0][1]
-            head = (outcome.partner_id, f"{outcome.matched_count:,}") if first else ("", "")
-            table.add_row(*head, words, *_figures(outcome.controls, control, ledger))
-        table.add_section()
-    return screen.titled(f"{title}, {ledger.currency_code}", table)
-
-
-def _figures(controls: ControlSet, control: str, ledger: Ledger) -> list[str]:
-    sides = (controls.partner, controls.hub, controls.difference, controls.classified, controls.unexplained)
-    values = [int(getattr(side, control)) for side in sides]
-    if control.endswith("points"):
-        return [f"{value:,}" for value in values]
-    return list(micros_texts(values, ledger.minor_unit_digits))
-
-
-def _breaks_view(outcome: Outcome, ledger: Ledger) -> RenderableType:
-    table = screen.plain_table(["break", "deal", "what"], ["points", "money"])
-    for one in outcome.found[:_EXAMPLES]:
-        points, money = _stake(one.at_stake, ledger)
-        table.add_row(one.type.value, _deal(one), one.detail, points, money)
-    count = len(outcome.found)
-    kinds = ", ".join(f"{kind} {n:,}" for kind, n in Counter(it.type.value for it in outcome.found).items())
-    more = f", the first {_EXAMPLES}" if count > _EXAMPLES else ""
-    return screen.titled(f"Breaks of {outcome.partner_id}: {kinds}{more}", table)
-
-
-def _stake(at_stake: Controls, ledger: Ledger) -> tuple[str, str]:
-    (money,) = micros_texts([at_stake.amount_at_stake_micros], ledger.minor_unit_digits)
-    return f"{at_stake.points_at_stake:,}", money
-
-
-def _deal(found: Found) -> str:
-    side = found.line or found.entry
-    assert side is not None, "a break has at least one side"
-    return f"{side.kind} {side.reference or side.request_id}"

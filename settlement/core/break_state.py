@@ -84,6 +84,7 @@ ALLOWED: Final[Mapping[Act, tuple[BreakState, ...]]] = {
     Act.APPROVE_RESOLUTION: (BreakState.PENDING_RESOLUTION,),
     Act.APPROVE_ADJUSTMENT: (BreakState.PENDING_RESOLUTION,),
     Act.REJECT_RESOLUTION: (BreakState.PENDING_RESOLUTION,),
+    Act.WITHDRAW_ADJUSTMENT: (BreakState.OPEN, BreakState.ASSIGNED, BreakState.RESOLVED),
     Act.REOPEN_BREAK: (BreakState.RESOLVED,),
     Act.OPEN_DISPUTE: (BreakState.OPEN, BreakState.ASSIGNED),
     Act.ANSWER_DISPUTE: (BreakState.OPEN, BreakState.ASSIGNED),

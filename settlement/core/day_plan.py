@@ -50,6 +50,7 @@ class DayFacts:
         journal_holds: whether the journal hashes to what the hub signed; None while that is not checked.
         earlier_certified: whether every window before it is certified.
         payments_to_confirm: how many payments are not final.
+        proposed_defaults: those of them that one person says the debtor does not pay; another has to agree.
         failures: the steps that were tried and failed; the day does not go on before somebody has looked.
     """
 
@@ -62,6 +63,7 @@ class DayFacts:
     journal_holds: bool | None = None
     earlier_certified: bool = True
     payments_to_confirm: int = 0
+    proposed_defaults: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
 
     @property
@@ -104,6 +106,15 @@ class DisputeFacts:
     dispute_id: int
     opened_by: str
     against: str
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectionFacts:
+    """A correction of a break that can still be posted at the hub, though nobody proposes it at the desk."""
+
+    adjustment_id: int
+    break_id: int
+    partner_id: str
 
 
 MAX_BREAKS: Final = 20
@@ -149,10 +160,8 @@ def _day_decisions(day: DayFacts) -> Iterator[tuple[Role, str, str]]:
         yield Role.OPERATOR, "the journal is not what the hub signed", f"audit-journal {date_option}"
     elif day.state is WindowState.CERTIFIED and day.journal_holds:
         yield Role.FINANCE_CHECKER, "the certificate waits for approval", f"approve {date_option}"
-    if day.state is WindowState.EXPORTED and day.payments_to_confirm:
-        count = day.payments_to_confirm
-        what = f"{count:,} payment{'s' if count > 1 else ''} to send or confirm"
-        yield Role.FINANCE_MAKER, what, f"payments {date_option}"
+    if day.state is WindowState.EXPORTED:
+        yield from _exported(day, date_option)
 
 
 def _computed(day: DayFacts, date_option: str) -> Iterator[tuple[Role, str, str]]:
@@ -165,6 +174,16 @@ def _computed(day: DayFacts, date_option: str) -> Iterator[tuple[Role, str, str]
     for partner_id in day.open_waivers:
         what = f"doing without {partner_id} was proposed and waits for approval"
         yield Role.FINANCE_CHECKER, what, f"waive {date_option} --partner {partner_id} --approve"
+
+
+def _exported(day: DayFacts, date_option: str) -> Iterator[tuple[Role, str, str]]:
+    for payment_id in day.proposed_defaults:
+        what = f"the default of {payment_id} was proposed and waits for approval"
+        yield Role.FINANCE_CHECKER, what, f"payment default {payment_id}"
+    count = day.payments_to_confirm - len(day.proposed_defaults)
+    if count:
+        what = f"{count:,} payment{'s' if count > 1 else ''} to send or confirm"
+        yield Role.FINANCE_MAKER, what, f"payments {date_option}"
 
 
 def break_decisions(found: Iterable[BreakFacts], count: int) -> tuple[Decision, ...]:
@@ -190,6 +209,20 @@ def _break_decision(one: BreakFacts) -> Decision:
         if holds
     )
     return Decision(None, Role.FINANCE_MAKER, f"{name}: {urgent}", f"break show {one.break_id}")
+
+
+def correction_decisions(found: Iterable[CorrectionFacts]) -> tuple[Decision, ...]:
+    """Corrections that somebody might post at the hub by mistake."""
+    return tuple(
+        Decision(
+            None,
+            Role.FINANCE_CHECKER,
+            f"adjustment {one.adjustment_id} of break {one.break_id} of {one.partner_id} can still be posted at the"
+            " hub, though nobody proposes it any more",
+            f"break withdraw {one.break_id} --reason TEXT",
+        )
+        for one in found
+    )
 
 
 def dispute_decisions(found: Iterable[DisputeFacts]) -> tuple[Decision, ...]:

@@ -75,6 +75,7 @@ class Act(Enum):
     REOPEN_BREAK = ("reopen_break", _MAKER, _CHECKER, _PROGRAM)
     PROPOSE_ADJUSTMENT = ("propose_adjustment", _MAKER)
     APPROVE_ADJUSTMENT = ("approve_adjustment", _CHECKER)
+    WITHDRAW_ADJUSTMENT = ("withdraw_adjustment", _MAKER, _CHECKER)
 
     OPEN_DISPUTE = ("open_dispute", _MAKER, _PARTNER)
     ANSWER_DISPUTE = ("answer_dispute", _MAKER, _PARTNER)

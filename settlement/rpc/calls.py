@@ -68,13 +68,13 @@ class Method:
 
     Attributes:
         answer: gives the answer to an admitted call; runs in a thread.
-        is_write: whether the answer carries a receipt.
+        has_receipt: whether the answer, or the refusal, carries one: all writes, and reads that are evidence.
         max_bytes: how large a request may be.
     """
 
     name: str
     answer: Callable[[Incoming], Answered]
-    is_write: bool = False
+    has_receipt: bool = False
     max_bytes: int = MAX_MESSAGE
 
 
@@ -124,7 +124,7 @@ class Gate:
 
             def work() -> Answered:
                 incoming = self._admission.admit(path, _metadata(context), body)
-                if method.is_write:
+                if method.has_receipt:
                     sealer.incoming = incoming
                 _check_called(incoming, method.max_bytes)
                 return method.answer(incoming)
@@ -156,7 +156,7 @@ class _Sealer:
     receipts: ReceiptSigner
     context: Context
     incoming: Incoming | None = None
-    """The call, once it is admitted and if it is a write."""
+    """The call, once it is admitted and if its answer carries a receipt."""
 
     async def answer(self, path: str, work: Callable[[], Awaitable[Answered]]) -> bytes:
         """What `work` gives, or the refusal of whatever it raises."""

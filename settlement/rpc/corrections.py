@@ -1,4 +1,4 @@
-"""Corrections at the hub: proposed with one person's key, posted with another's."""
+"""Corrections at the hub: proposed with one person's key, posted or withdrawn with another's."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ from tongdui.exchange.v1.accounts_service_pb2 import (
     MoneyMove,
     ProposeAdjustmentRequest,
     ProposeAdjustmentResponse,
+    WithdrawAdjustmentRequest,
 )
 from tongdui.exchange.v1.commands_pb2 import BurnRequest, ClawBackEarnRequest, EarnRequest, RefundBurnRequest
 
 SERVICE = "/tongdui.exchange.v1.AccountsService"
 PROPOSE_PATH = f"{SERVICE}/ProposeAdjustment"
 APPROVE_PATH = f"{SERVICE}/ApproveAdjustment"
+WITHDRAW_PATH = f"{SERVICE}/WithdrawAdjustment"
 
 _COMMANDS: dict[str, Any] = {
     EARN: EarnRequest,
@@ -65,6 +67,14 @@ class HubCorrections:
         except DecodeError as error:
             raise ReceiptInvalid("receipt: the answer is not a posted correction") from error
         return entry_id, receipt_content(receipt)
+
+    def withdraw_adjustment(self, request_id: str, adjustment_id: int, reason: str) -> dict[str, object]:
+        """Takes a correction that is not posted back; gives the hub's signed receipt as plain data.
+
+        Raises HubRefused, HubUnreachable, ReceiptInvalid.
+        """
+        request = WithdrawAdjustmentRequest(request_id=request_id, adjustment_id=adjustment_id, reason=reason)
+        return receipt_content(self._asked(WITHDRAW_PATH, request.SerializeToString()))
 
     def _asked(self, path: str, request: bytes) -> HubReceipt:
         receipt = self._hub.ask(path, request)

@@ -79,9 +79,9 @@ class ReconciliationService:
             Method("GetReconciliation", self.get_reconciliation),
             Method("ListBreaks", self.list_breaks),
             Method("GetBreak", self.get_break),
-            Method("CommentOnBreak", self.comment_on_break, is_write=True, max_bytes=MAX_PART_MESSAGE),
-            Method("OpenDispute", self.open_dispute, is_write=True, max_bytes=MAX_PART_MESSAGE),
-            Method("AnswerDispute", self.answer_dispute, is_write=True, max_bytes=MAX_PART_MESSAGE),
+            Method("CommentOnBreak", self.comment_on_break, has_receipt=True, max_bytes=MAX_PART_MESSAGE),
+            Method("OpenDispute", self.open_dispute, has_receipt=True, max_bytes=MAX_PART_MESSAGE),
+            Method("AnswerDispute", self.answer_dispute, has_receipt=True, max_bytes=MAX_PART_MESSAGE),
             Method("ListDisputes", self.list_disputes),
         )
 

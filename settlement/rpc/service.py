@@ -8,6 +8,7 @@ from datetime import date
 from typing import Final
 
 from settlement.core.drill_down import LineEntry, Place
+from settlement.core.rounding import StatementLine
 from settlement.core.run_state import WindowState
 from settlement.rpc.admission import Caller, Incoming
 from settlement.rpc.calls import Answered, Method
@@ -35,7 +36,7 @@ class SettlementService:
         """What a `Gate` takes."""
         return (
             Method("ListSettlements", self.list_settlements),
-            Method("GetStatement", self.get_statement),
+            Method("GetStatement", self.get_statement, has_receipt=True),
             Method("ListStatementEntries", self.list_statement_entries),
             Method("GetCertificate", self.get_certificate),
         )
@@ -62,21 +63,19 @@ class SettlementService:
         request = parsed(wire.GetStatementRequest, incoming.body)
         window_date = from_date("window_date", request)
         partner_id = whose(incoming.caller, request.partner_id)
-        statement = self.reads.statement(window_date, partner_id)
-        if statement is None:
+        found = self.reads.stated_day(window_date, partner_id)
+        if found is None:
             raise CallError("SETTLEMENT_UNKNOWN")
+        statement = found.statement
         answer = wire.GetStatementResponse(
             window_date=to_date(statement.window_date),
             partner_id=statement.party_id,
             opening_minor=statement.opening_minor,
-            lines=[
-                wire.StatementLine(
-                    component=line.component, exact_micros=line.exact_micros, amount_minor=line.amount_minor
-                )
-                for line in statement.lines
-            ],
+            lines=[_line_message(line) for line in statement.lines],
             net_minor=statement.net_minor,
             closing_minor=statement.closing_minor,
+            exact_micros=statement.exact_micros,
+            certificate_sha256=bytes.fromhex(found.certificate_sha256),
         )
         return Answered(answer.SerializeToString())
 
@@ -111,6 +110,17 @@ class SettlementService:
             raise CallError("SETTLEMENT_UNKNOWN")
         answer = wire.GetCertificateResponse(certificate=certificate.document)
         return Answered(answer.SerializeToString())
+
+
+def _line_message(line: StatementLine) -> wire.StatementLine:
+    return wire.StatementLine(
+        component=line.component,
+        exact_micros=line.exact_micros,
+        amount_minor=line.amount_minor,
+        line_count=line.line_count,
+        exact_to_date_micros=line.exact_to_date_micros,
+        amount_to_date_minor=line.amount_to_date_minor,
+    )
 
 
 def _entry_message(entry: LineEntry, caller: Caller) -> wire.StatementEntry:

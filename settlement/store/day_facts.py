@@ -17,6 +17,7 @@ from settlement.store.desk_tables import disputes
 from settlement.store.journal_audit_tables import load_journal_audit
 from settlement.store.load import load_window
 from settlement.store.payment_tables import payments
+from settlement.store.payments import load_proposed_defaults
 from settlement.store.reconciliation_reads import read_records
 from settlement.store.reconciliation_tables import breaks, waivers
 
@@ -41,7 +42,10 @@ def read_day_facts(connection: Connection, window_date: date) -> DayFacts:
             return DayFacts(window_date, stored.state, journal_holds=audit.holds if audit else None)
         case WindowState.EXPORTED:
             return DayFacts(
-                window_date, stored.state, payments_to_confirm=_unfinished(connection, window_date)
+                window_date,
+                stored.state,
+                payments_to_confirm=_unfinished(connection, window_date),
+                proposed_defaults=load_proposed_defaults(connection, window_date),
             )
         case _:
             return DayFacts(window_date, stored.state)

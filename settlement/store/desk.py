@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, insert, select, update
+from sqlalchemy import Connection, Select, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 
 from settlement.core.break_state import BreakState
-from settlement.core.parties import OPERATOR
 from settlement.store.desk_tables import break_events, break_evidence, disputes, resolutions
 from settlement.store.reconciliation_tables import breaks
 from settlement.store.tables import windows
-from settlement.store.views import chained_entries_v1, ledger_v1, partners_v1, posted_requests_v1
+from settlement.store.views import ledger_v1, partners_v1
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +83,6 @@ class ProposedResolution:
     propose_time: datetime
     decided_by: str | None
     decide_time: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class PostedAdjustment:
-    """A correction's entry at the hub, and the operator's request that had it posted."""
-
-    request_id: str
-    entry_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,23 +227,6 @@ def decide_resolution(connection: Connection, break_id: int, number: int, values
     columns = resolutions.c
     chosen = update(resolutions).where(columns.break_id == break_id, columns.number == number)
     connection.execute(chosen.values(**values))
-
-
-def find_posted_adjustment(connection: Connection, adjustment_id: int) -> PostedAdjustment | None:
-    """The entry of a correction, as the hub's journal has it; None while it has none."""
-    entry, request = chained_entries_v1.c, posted_requests_v1.c
-    same = and_(entry.batch_sequence == request.batch_sequence, entry.entry_index == request.entry_index)
-    statement = (
-        select(request.request_id, entry.batch_id, entry.entry_index)
-        .select_from(posted_requests_v1.join(chained_entries_v1, same))
-        .where(
-            request.partner_id == OPERATOR,
-            request.kind == "adjust",
-            request.reference == f"adjustment-{adjustment_id}",
-        )
-    )
-    row = connection.execute(statement).one_or_none()
-    return PostedAdjustment(row.request_id, f"{row.batch_id}-{row.entry_index}") if row else None
 
 
 def load_disputes(connection: Connection, break_id: int) -> list[Dispute]:

@@ -35,7 +35,7 @@ def open_engine(database_url: str) -> Engine:
             connection.execute(f"SET ROLE {ROLE}".encode())
             connection.execute("SET timezone TO 'UTC'")
             connection.commit()
-        except psycopg.Error:
+        except BaseException:
             connection.close()
             raise
         return connection

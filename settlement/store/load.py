@@ -53,27 +53,6 @@ def load_window(connection: Connection, window_date: date) -> StoredWindow | Non
     return _one_window(connection, _windows().where(tables.windows.c.window_date == window_date))
 
 
-def hold_window(connection: Connection, window_date: date) -> None:
-    """Makes a step on this window wait until the transaction ends, and waits for one that is under way.
-
-    Whoever adds to what a certificate says of a window holds it first and looks at its state afterwards.
-    """
-    column = tables.windows.c.window_date
-    connection.execute(select(column).where(column == window_date).with_for_update(read=True))
-
-
-def hold_windows_from(connection: Connection, first: date) -> None:
-    """The same for every window from a day on."""
-    column = tables.windows.c.window_date
-    connection.execute(select(column).where(column >= first).order_by(column).with_for_update(read=True))
-
-
-def lock_window(connection: Connection, window_date: date) -> None:
-    """Waits for everybody who holds this window, and makes them wait until the transaction ends."""
-    column = tables.windows.c.window_date
-    connection.execute(select(column).where(column == window_date).with_for_update())
-
-
 def load_window_at_least(
     connection: Connection, window_date: date, least: WindowState, step: str
 ) -> StoredWindow:

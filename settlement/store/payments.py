@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, Select, func, insert, select, update
 from sqlalchemy.dialects import postgresql
 
 from settlement.core.parties import party_order
-from settlement.core.payments import Direction, Payment, PaymentState, Report, TrackedPayment
+from settlement.core.payments import FINAL, Direction, Payment, PaymentState, Report, TrackedPayment
 from settlement.core.run_state import WindowState
 from settlement.core.window import HubReceipt
 from settlement.store import save
@@ -131,6 +131,19 @@ def load_proposed_default(connection: Connection, payment_id: str) -> ProposedDe
         .limit(1)
     ).first()
     return ProposedDefault(*row) if row else None
+
+
+def load_proposed_defaults(connection: Connection, window_date: date) -> tuple[str, ...]:
+    """The payments of a window that are not final and for which a default is proposed, in the order of their ids."""
+    proposed = select(payment_events.c.event_id).where(
+        payment_events.c.payment_id == payments.c.payment_id, payment_events.c.reported == DEFAULT_PROPOSED
+    )
+    waiting = select(payments.c.payment_id).where(
+        payments.c.window_date == window_date,
+        payments.c.state.not_in([state.value for state in FINAL]),
+        proposed.exists(),
+    )
+    return tuple(connection.execute(waiting.order_by(payments.c.payment_id)).scalars())
 
 
 def save_proposed_default(connection: Connection, tracked: TrackedPayment, proposed: ProposedDefault) -> bool:

@@ -66,6 +66,14 @@ class DayOfStatements:
     display_names: dict[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class StatedDay:
+    """One partner's statement, and the SHA-256 (hex) of its day's certificate; empty where there is none yet."""
+
+    statement: Statement
+    certificate_sha256: str
+
+
 class DatabaseUnavailable(Exception):
     """The database did not answer. Asking again is right."""
 
@@ -106,13 +114,23 @@ class Reads:
 
     def statement(self, window_date: date, partner_id: str) -> Statement | None:
         """One partner's statement, of zeros where it never moved; None for an unknown day or partner."""
+        found = self.stated_day(window_date, partner_id)
+        return found.statement if found else None
+
+    def stated_day(self, window_date: date, partner_id: str) -> StatedDay | None:
+        """The same statement, and by which certificate it stands."""
         with snapshot(self._engine) as connection:
             stored = load_window(connection, window_date)
             if stored is None or not stored.state.reached(WindowState.COMPUTED):
                 return None
             if partner_id not in partner_names(connection):
                 return None
-            return party_statement(window_date, partner_id, _party_lines(connection, window_date, partner_id))
+            lines = _party_lines(connection, window_date, partner_id)
+            certificate = load_certificate(connection, window_date)
+            return StatedDay(
+                party_statement(window_date, partner_id, lines),
+                certificate.document_sha256 if certificate else "",
+            )
 
     def certificate(self, window_date: date) -> StoredCertificate | None:
         """The signed certificate of a day."""

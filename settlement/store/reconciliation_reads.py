@@ -10,9 +10,9 @@ from typing import Any, Final
 from sqlalchemy import Connection, select, text
 
 from settlement.core.break_types import BreakType, Controls
+from settlement.core.findings import Carried, Posted
 from settlement.core.kinds import ORIGINALS
 from settlement.core.matching import Entry, Key, Line, entry_from, line_from
-from settlement.core.reconcile import Carried, Posted
 from settlement.core.reconciled import PartnerRecord, Records, Waiver
 from settlement.store.intake import find_accepted_of_day
 from settlement.store.pairing import Side

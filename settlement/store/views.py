@@ -114,6 +114,14 @@ posted_requests_v1: Final = Table(
     Column("entry_index", Integer),
 )
 
+adjustments_v1: Final = Table(
+    "adjustments_v1",
+    metadata,
+    Column("adjustment_id", BigInteger),
+    Column("request_id", Text),
+    Column("state", Text),
+)
+
 deficits_v1: Final = Table(
     "deficits_v1",
     metadata,

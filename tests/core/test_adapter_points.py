@@ -34,6 +34,7 @@ from merchant_adapter import (
     prepare_batch,
 )
 from merchant_adapter.from_messages import from_quote
+from merchant_adapter.outbox.outcomes import command_of
 from merchant_adapter.points import POINTS_METHODS, PointsMethod, points_method
 from merchant_adapter.to_messages import to_quote_request
 from tongdui.exchange.v1 import commands_pb2, points_service_pb2
@@ -91,6 +92,11 @@ def sent(command: PointsCommand[Any]) -> Any:
     """The command as a hub finds it in a batch."""
     (one,) = points_service_pb2.PostBatchRequest.FromString(prepare_batch([command]).body).commands
     return getattr(one, points_method(command).name)
+
+
+@each_command
+def test_what_is_stored_of_a_command_is_read_back_as_the_command(command: PointsCommand[Any]) -> None:
+    assert command_of(points_method(command).name, prepare(command).body) == command
 
 
 def filled(kind: type[Message]) -> Any:

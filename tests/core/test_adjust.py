@@ -141,3 +141,13 @@ def test_an_adjustment_is_not_of_the_future_nor_of_a_stranger_nor_twice_of_one_r
     assert ledger.refusal(**adjust("2", missing, member_id=STRANGER)) == "MEMBER_UNKNOWN"
     ledger.do(**adjust("3", missing, reference="ticket-7"))
     assert ledger.refusal(**adjust("4", missing, reference="ticket-7")) == "DUPLICATE_REFERENCE"
+
+
+def test_a_correction_that_was_withdrawn_is_posted_by_nobody_whatever_it_stands_for() -> None:
+    ledger = Ledger()
+    ledger.rows.withdrawn_adjustments.add(7)
+    missing, move = asked(Earn, "x", points=5), MoneyMove(A, OPERATOR, 123)
+
+    assert ledger.refusal(**adjust("1", missing, adjustment_id=7)) == "ADJUSTMENT_WITHDRAWN"
+    assert ledger.refusal(**adjust("2", move, adjustment_id=7, member_id=0)) == "ADJUSTMENT_WITHDRAWN"
+    ledger.do(**adjust("3", missing, adjustment_id=8))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
@@ -52,6 +53,23 @@ def test_one_that_is_put_off_holds_its_member_back_until_it_is_due() -> None:
     assert lanes.next_due == 5.0
     assert numbers(list(lanes.take(5.0, 10, 1_000))) == [1]
     assert not lanes.is_empty
+
+
+def test_one_that_a_till_asks_for_holds_its_member_back_until_it_is_answered_or_left_alone() -> None:
+    lanes = Lanes()
+    asked = [
+        replace(waiting(number, name), asked_until=9.0) for number, name in ((1, "a"), (2, "b"), (3, "c"))
+    ]
+    lanes.read([*asked, waiting(4, "a"), waiting(5, "b")])
+
+    early = lanes.look_again(asked, 5.0)
+    nothing = lanes.take(5.0, 10, 1_000)
+    # The first was answered, the second given up with a pause, the third is past what its till could wait for.
+    gone = lanes.look_again([waiting(2, "b", due=7.0), asked[2]], 9.0)
+    lanes.advance(gone, [waiting(4, "a")])
+
+    assert (early, list(nothing), gone, lanes.asked) == ([], [], ["a"], ())
+    assert numbers(list(lanes.take(9.0, 10, 1_000))) == [2, 3, 4]
 
 
 def test_a_batch_ends_at_its_bytes_and_a_larger_command_goes_alone() -> None:

@@ -32,6 +32,7 @@ STEPS = {
     Act.APPROVE_RESOLUTION: (None, None, RESOLVED, None),
     Act.APPROVE_ADJUSTMENT: (None, None, RESOLVED, None),
     Act.REJECT_RESOLUTION: (None, None, ASSIGNED, None),
+    Act.WITHDRAW_ADJUSTMENT: (OPEN, ASSIGNED, None, RESOLVED),
     Act.REOPEN_BREAK: (None, None, None, ASSIGNED),
     Act.OPEN_DISPUTE: (OPEN, ASSIGNED, None, None),
     Act.ANSWER_DISPUTE: (OPEN, ASSIGNED, None, None),

@@ -8,11 +8,13 @@ import pytest
 from settlement.core.day_plan import (
     MAX_BREAKS,
     BreakFacts,
+    CorrectionFacts,
     DayFacts,
     DisputeFacts,
     Failure,
     Step,
     break_decisions,
+    correction_decisions,
     day_decisions,
     dispute_decisions,
     next_step,
@@ -82,6 +84,24 @@ def test_it_stops_where_a_person_comes_first_and_says_who_does_what(
 )
 def test_a_day_that_waits_for_nobody_asks_nobody(day: DayFacts) -> None:
     assert (next_step(day), day_decisions(day)) == (None, ())
+
+
+def test_a_proposed_default_waits_for_a_checker_and_the_other_payments_for_a_maker() -> None:
+    day = facts(S.EXPORTED, payments_to_confirm=3, proposed_defaults=("2026-01-01-a",))
+
+    default, others = day_decisions(day)
+
+    assert next_step(day) is None
+    assert (default.role, default.command) == (CHECKER, "payment default 2026-01-01-a")
+    assert (others.role, others.what) == (MAKER, "2 payments to send or confirm")
+    assert len(day_decisions(facts(S.EXPORTED, payments_to_confirm=1, proposed_defaults=("x",)))) == 1
+
+
+def test_a_correction_that_nobody_proposes_any_more_waits_for_a_checker() -> None:
+    (decision,) = correction_decisions([CorrectionFacts(7, 4, "a")])
+
+    assert (decision.role, decision.command) == (CHECKER, "break withdraw 4 --reason TEXT")
+    assert decision.what.startswith("adjustment 7 of break 4 of a")
 
 
 def test_a_day_lists_everything_that_is_in_its_way() -> None:

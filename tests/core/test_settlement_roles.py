@@ -50,6 +50,7 @@ MATRIX = """
     reopen_break           x      x       .        .       .       x
     propose_adjustment     x      .       .        .       .       .
     approve_adjustment     .      x       .        .       .       .
+    withdraw_adjustment    x      x       .        .       .       .
     open_dispute           x      .       .        .       x       .
     answer_dispute         x      .       .        .       x       .
     decide_dispute         .      x       .        .       .       .

@@ -101,9 +101,13 @@ class Journal:
     def open(cls, url: str) -> Journal:
         """An empty journal in a prepared database: whatever a test before left there is cleared away."""
         connection = psycopg.connect(url, autocommit=True)
-        connection.execute(_CLEAR)
         opened = cls(connection)
-        opened.clear_settlement()
+        try:
+            connection.execute(_CLEAR)
+            opened.clear_settlement()
+        except BaseException:
+            connection.close()
+            raise
         return opened
 
     def clear_settlement(self) -> None:

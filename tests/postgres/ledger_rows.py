@@ -24,7 +24,7 @@ from exchange.core.originals import Deficit
 from exchange.core.rates import RateCard
 from exchange.rpc.answers import encode
 from exchange.store.readings import LOT_COLUMNS
-from tests.property.coalition import CARDLESS, MEMBERS, PARTNERS, Coalition
+from tests.property.coalition import CARDLESS, MEMBERS, PARTNERS, WITHDRAWN, Coalition
 from tests.property.postings import Name, name_of
 from tests.rows import Rows, fresh
 
@@ -40,7 +40,7 @@ GRANT SELECT ON wall.clock TO PUBLIC;
 TABLES = (
     *("wallets", "lots", "links", "holds", "pending_earns", "deficits", "lot_moves", "marks", "quotes"),
     *("pay_codes", "terminals", "entries", "legs", "lines", "requests", "calls", "batches", "other_members"),
-    "rate_cards",
+    *("rate_cards", "adjustments"),
 )
 
 Kept = dict[str, Any]
@@ -78,6 +78,11 @@ def begin(connection: psycopg.Connection[Any], coalition: Coalition, pay_codes: 
     for code in pay_codes:
         columns = ("digest", "member_id", "partner_id", "max_points", "issue_time", "expire_time")
         _insert(connection, "pay_codes", {name: getattr(code, name) for name in columns})
+    connection.execute(
+        "INSERT INTO exchange.adjustments (adjustment_id, proposal, request_id, proposed_by, withdrawn_by,"
+        " withdraw_reason, withdraw_time) OVERRIDING SYSTEM VALUE VALUES (%s, '', '', 'li.na', 'li.na', 'no', now())",
+        (WITHDRAWN,),
+    )
     connection.execute("UPDATE exchange.registry SET version = version + 1")
 
 

@@ -83,13 +83,15 @@ class Service:
 
 
 @contextlib.contextmanager
-def serving(engine: Engine, address: str, limits: UploadLimits | None = None) -> Iterator[None]:
+def serving(
+    engine: Engine, address: str, limits: UploadLimits | None = None, audience: str = AUDIENCE
+) -> Iterator[None]:
     started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def run() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
-        office = Office(engine, AUDIENCE, SETTLEMENT_KEY, limits or UploadLimits())
+        office = Office(engine, audience, SETTLEMENT_KEY, limits or UploadLimits())
         await serve(office, address, None, stop, lambda _: started.set_result((loop, stop)))
 
     with ThreadPoolExecutor(max_workers=1) as threads:

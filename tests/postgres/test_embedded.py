@@ -169,14 +169,14 @@ def test_a_stopped_server_keeps_its_data_for_the_next_start(data_dir: Path) -> N
 
 def test_a_killed_postmaster_loses_nothing_and_the_next_start_recovers(data_dir: Path) -> None:
     server = start(data_dir, settings=SMALL)
-    client = psycopg.connect(server.url)
-    client.execute("INSERT INTO kept VALUES ('killed')")
-    client.commit()
+    with contextlib.closing(psycopg.connect(server.url)) as client:
+        client.execute("INSERT INTO kept VALUES ('killed')")
+        client.commit()
 
-    server.kill()
+        server.kill()
 
-    with start(data_dir, settings=SMALL) as recovered, contextlib.closing(client):
-        assert ("killed",) in query(recovered, "TABLE kept")
+        with start(data_dir, settings=SMALL) as recovered:
+            assert ("killed",) in query(recovered, "TABLE kept")
     assert "automatic recovery in progress" in server.cluster.log.read_text()
 
 

@@ -33,6 +33,7 @@ from merchant_adapter.outbox import (
     RequestIdTaken,
     State,
 )
+from merchant_adapter.outbox.history import BEGINNING
 from merchant_adapter.outbox.lanes import Waiting
 from merchant_adapter.outbox.policy import ACCEPTED, BEHIND_DEAD_LETTER, Fate, Verdict
 from merchant_adapter.outbox.records import Settled
@@ -469,3 +470,108 @@ def test_a_lost_connection_is_made_again_and_only_its_drainer_loses_something_th
         with pytest.raises(OutboxInUse):
             begin(outbox)
         assert another.status().waiting == 1
+
+
+def test_what_a_till_asks_for_waits_for_it_and_is_settled_by_whoever_has_the_answer_first(
+    outbox: Outbox,
+) -> None:
+    command, other = sale(), sale("m-2")
+    outbox.hand_in([command], asked_seconds=30.0).result()
+    outbox.accept(other)
+    (left_alone, _) = heads(outbox)
+    asked = outbox.writer.do(lambda: outbox.asking.begin(command.request_id, now_ms())).result()
+    assert asked is not None
+
+    settle(outbox, {command.request_id: ACCEPTED})
+    twice = Settled(
+        asked.command.number, len(asked.command.message), 1, ACCEPTED, entry_id="e-2", decided_ms=7
+    )
+    outbox.writer.do(lambda: outbox.store.settle(RECEIPT, [twice], [], now_ms())).result()
+
+    found, status = outbox.find(command.request_id), outbox.status()
+    assert left_alone.asked_until > left_alone.due
+    assert (asked.command.request_id, asked.follows_one) == (command.request_id, False)
+    assert found is not None
+    assert (found.entry_id, found.batch_index) == ("e-1", 0)
+    assert (status.waiting, status.stored_bytes) == (1, len(prepare(other).body))
+    assert outbox.writer.do(lambda: outbox.asking.begin(command.request_id, 0)).result() is None
+
+
+def test_a_till_leaves_a_command_to_the_dispatcher_or_takes_it_back_or_has_it_forgotten(
+    outbox: Outbox,
+) -> None:
+    first = sale(pending=True)
+    follower = confirmation(first)
+    outbox.accept_all([first, follower])
+    until = now_ms() + 30_000
+    asking = outbox.asking
+
+    asked = outbox.writer.do(lambda: asking.begin(follower.request_id, until)).result()
+    assert asked is not None
+    (taken,) = (one for one in heads(outbox) if one.request_id == follower.request_id)
+    outbox.writer.do(lambda: asking.give_up(taken.number)).result()
+    (given_up,) = outbox.writer.do(lambda: outbox.store.those([taken.number])).result()
+    outbox.writer.do(lambda: asking.forget(taken.number, len(taken.message))).result()
+    outbox.writer.do(lambda: asking.forget(taken.number, len(taken.message))).result()
+
+    assert asked.follows_one
+    assert (taken.asked_until, given_up.asked_until) == (until / 1000, 0.0)
+    assert outbox.find(follower.request_id) is None
+    assert (outbox.status().waiting, outbox.status().stored_bytes) == (1, len(prepare(first).body))
+
+
+def test_a_database_without_an_outbox_is_refused_and_its_connection_closed(postgres_url: str) -> None:
+    url = emptied(postgres_url)
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        with pytest.raises(FileRefused, match="no outbox"):
+            Outbox.open(url, must_exist=True)
+        others = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        ).fetchone()
+
+    assert others == (0,)
+
+
+def test_the_history_of_a_time_is_read_in_pages_with_receipts_and_what_has_no_answer_beside_it(
+    outbox: Outbox,
+) -> None:
+    commands = [sale(f"m-{number}") for number in range(4)]
+    follower = replace(confirmation(commands[0]), member_id="m-5")
+    outbox.accept_all([*commands, follower])
+    found = {one.request_id: one for one in heads(outbox)}
+    settled = [
+        Settled(
+            found[one.request_id].number,
+            1,
+            1,
+            ACCEPTED,
+            entry_id="e-1",
+            batch_index=at,
+            decided_ms=10 + at // 2,
+        )
+        for at, one in enumerate([*commands[:3], follower])
+    ]
+    outbox.writer.do(lambda: outbox.store.settle(RECEIPT, settled, [], now_ms())).result()
+    history = outbox.history
+
+    first, place = outbox.writer.do(lambda: history.decided(10, 12, BEGINNING, 2)).result()
+    assert place is not None
+    second, end = outbox.writer.do(lambda: history.decided(10, 12, place, 3)).result()
+    (unanswered,) = outbox.writer.do(lambda: history.unanswered(0, 9)).result()
+    confirmed = outbox.writer.do(lambda: history.follower(commands[0].request_id, "confirm_earn")).result()
+    outbox.writer.do(lambda: history.keep_fact("ledger", "old")).result()
+    outbox.writer.do(lambda: history.keep_fact("ledger", "new")).result()
+
+    assert [one.request_id for one in (*first, *second)] == [
+        *(one.request_id for one in commands[:2]),
+        *sorted([commands[2].request_id, follower.request_id]),
+    ]
+    assert end is None
+    assert {one.receipt for one in (*first, *second)} == {RECEIPT}
+    assert outbox.writer.do(lambda: history.decided(0, 10, BEGINNING, 3)).result() == ([], None)
+    assert (unanswered.request_id, unanswered.message) == (commands[3].request_id, prepare(commands[3]).body)
+    assert confirmed is not None
+    assert (confirmed.request_id, confirmed.batch_index) == (follower.request_id, 3)
+    assert outbox.writer.do(lambda: history.follower(follower.request_id, "confirm_earn")).result() is None
+    assert outbox.writer.do(lambda: history.fact("ledger")).result() == "new"

@@ -11,8 +11,10 @@ from sqlalchemy import Engine, text
 
 from settlement.core.mapping import ProfileInvalid
 from settlement.core.partner_file import FileFormat, FileRefused
+from settlement.partner_files import Declared, LoadedFile, load_file
 from settlement.people import Actor
-from settlement.reconciliation import Declared, LoadedFile, Profile, dry_run, load_file, reconcile
+from settlement.profiles import Profile
+from settlement.reconciliation import dry_run, reconcile
 from settlement.store.engine import open_engine
 from settlement.store.feed import read_ledger
 from tests.conftest import Databases

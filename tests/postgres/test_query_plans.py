@@ -59,6 +59,7 @@ INTENDED: Final = {
     "READ_QUOTES": (load_standings.READ_QUOTES, {"quotes_pkey"}),
     "READ_PAY_CODES": (load_standings.READ_PAY_CODES, {"pay_codes_pkey"}),
     "LOCK_TERMINALS": (load_standings.LOCK_TERMINALS, {"terminals_pkey"}),
+    "LOCK_ADJUSTMENTS": (load_standings.LOCK_ADJUSTMENTS, {"adjustments_pkey"}),
     "UPDATE_STANDINGS": (save_standings.UPDATE_STANDINGS, {"wallets_pkey"}),
     "UPDATE_HOLDS": (save_standings.UPDATE_HOLDS, {"holds_pkey"}),
     "DELETE_HOLDS": (save_standings.DELETE_HOLDS, {"holds_pkey"}),
@@ -125,6 +126,8 @@ INSERT INTO exchange.pay_codes (digest, member_id, partner_id, max_points, issue
 INSERT INTO exchange.terminals (partner_id, store_id, terminal_id, wrong_tries, locked, spent_date, spent_count,
     spent_points)
     SELECT 1, 's-' || number, 't', 0, false, '2026-01-01', 0, 0 FROM generate_series(1, 20000) AS number;
+INSERT INTO exchange.adjustments (proposal, request_id, proposed_by)
+    SELECT '', 'adj-' || number, 'li.na' FROM generate_series(1, 20000) AS number;
 ANALYZE;
 """
 

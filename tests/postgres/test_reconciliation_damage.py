@@ -10,8 +10,9 @@ from sqlalchemy import Engine
 
 from exchange.core.ids import member_text
 from settlement.core.break_types import NOTHING
+from settlement.partner_files import Declared
 from settlement.people import Actor
-from settlement.reconciliation import Declared, Outcome, dry_run
+from settlement.reconciliation import Outcome, dry_run
 from settlement.store.engine import open_engine
 from settlement.store.feed import read_ledger
 from tests.conftest import Databases

@@ -9,8 +9,9 @@ from sqlalchemy import Connection, text
 
 from settlement.core.break_types import NOTHING, Controls
 from settlement.core.window import Ledger
+from settlement.partner_files import Declared, load_file
 from settlement.people import Actor
-from settlement.reconciliation import Declared, Outcome, load_file, reconcile
+from settlement.reconciliation import Outcome, reconcile
 from settlement.store.audit import read_audit
 from settlement.store.engine import open_engine
 from settlement.store.feed import read_ledger

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -11,12 +12,21 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import Connection
 
 from settlement.__main__ import main
 from settlement.core.reconciled import record_faults
+from settlement.core.window import Ledger
+from settlement.partner_files import Declared, load_file
+from settlement.people import Actor
+from settlement.profiles import Profile, set_profile
 from settlement.rpc.keys import PrivateKey, save_private_key
 from settlement.store.engine import open_engine
+from settlement.store.feed import read_ledger
+from settlement.store.load import load_window
 from settlement.store.reconciliation_reads import read_records
+from settlement.store.window_locks import lock_window
+from settlement.waivers import propose_waiver
 from tests.conftest import Databases
 from tests.postgres.journal_rows import Journal, partner_file, prepare_hub
 
@@ -91,12 +101,27 @@ class Desk:
             time.sleep(0.01)
         return bool(found)
 
-    def faults(self) -> tuple[str, ...]:
+    @contextmanager
+    def office(self) -> Iterator[tuple[Connection, Ledger]]:
+        """A connection of settlement's own, for what is not committed at once."""
         engine = open_engine(self.url)
-        with engine.connect() as connection:
-            faults = record_faults(read_records(connection, DAY))
-        engine.dispose()
-        return faults
+        try:
+            with engine.connect() as connection:
+                yield connection, read_ledger(connection)
+        finally:
+            engine.dispose()
+
+    def locked_state(self) -> str:
+        """How far the window has come for who locks it to certify it."""
+        with self.office() as (connection, _):
+            lock_window(connection, DAY)
+            stored = load_window(connection, DAY)
+        assert stored is not None
+        return stored.state.value
+
+    def faults(self) -> tuple[str, ...]:
+        with self.office() as (connection, _):
+            return record_faults(read_records(connection, DAY))
 
 
 @pytest.fixture
@@ -317,6 +342,49 @@ def test_what_a_certificate_would_have_to_say_waits_for_it_and_is_then_refused(
         running = threads.submit(desk.run, *argv)
         waited = desk.somebody_waits()
         certifying.commit()
+        code = running.result()
+
+    assert (waited, code) == (True, 1 if command == "load" else 3)
+
+
+@pytest.mark.parametrize("command", ["load", "waive", "profile"])
+def test_what_comes_in_for_a_day_of_which_nothing_is_held_yet_is_waited_for_by_its_certificate(
+    desk: Desk, command: str
+) -> None:
+    with desk.office() as (connection, ledger), ThreadPoolExecutor(1) as threads:
+        mia = Actor(key_of("mia"))
+        match command:
+            case "load":
+                load_file(connection, ledger, mia, Declared("a", DAY), [partner_file("a", DAY, [])])
+            case "waive":
+                propose_waiver(connection, mia, DAY, "a", "no till")
+            case _:
+                set_profile(connection, mia, "a", Profile(None, {}, file_expected=True), DAY)
+        desk.hold_window("COMPUTED")
+        certifying = threads.submit(desk.locked_state)
+        waited = desk.somebody_waits()
+        connection.commit()
+
+        assert (waited, certifying.result()) == (True, "COMPUTED")
+
+
+@pytest.mark.parametrize("command", ["load", "waive", "profile"])
+def test_what_comes_in_for_a_day_that_is_just_certified_waits_though_it_saw_no_window(
+    desk: Desk, command: str
+) -> None:
+    good = desk.file(json.dumps({"mapping": MAPPING, "file_expected": False}).encode(), "profile.json")
+    argv = {
+        "load": ("load", desk.file(partner_file("a", DAY, [])), *LOAD),
+        "waive": ("waive", *LOAD, "--reason", "no till"),
+        "profile": ("profile", "set", good, "--partner", "a", "--from", str(DAY)),
+    }[command]
+
+    with desk.office() as (connection, _), ThreadPoolExecutor(1) as threads:
+        lock_window(connection, DAY)
+        running = threads.submit(desk.run, *argv)
+        waited = desk.somebody_waits()
+        desk.hold_window("CERTIFIED")
+        connection.commit()
         code = running.result()
 
     assert (waited, code) == (True, 1 if command == "load" else 3)

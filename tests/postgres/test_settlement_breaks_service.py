@@ -463,7 +463,7 @@ def test_the_command_line_hands_a_record_in_and_keeps_a_receipt_that_verifies(cl
     assert (code, found["outcome"], found["line_count"]) == (0, "accepted", 0)
     keys = cli.where[cli.where.index("--settlement-keys") + 1]
     assert main(["verify", str(receipt), "--settlement-keys", keys, "--json"]) == 0
-    verified = json.loads(cli.capsys.readouterr().out)
+    (verified,) = json.loads(cli.capsys.readouterr().out)["files"]
     assert (verified["outcome"], verified["settlement_key_id"]) == ("accepted", SETTLEMENT_KEY.key_id)
     assert verified["request"]["header"]["byte_count"] == str(record.stat().st_size)
 

@@ -70,14 +70,14 @@ def url(databases: Databases) -> Iterator[str]:
 @pytest.fixture
 def office(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
     ledger = PostedLedger.open(url)
-    empty(ledger.connection)
-    ledger.first_day_of_the_example()
-    ledger.earn(DAY_2, "b", 100)
     hub = PeerHub(ledger, open_from=DAY_3)
     hub_keys = tmp_path / "hub-keys.json"
     hub_keys.write_text(json.dumps({HUB_KEY_ID: public_key_text(bytes(HUB_KEY.verify_key))}))
     mei, boss, eyes = (str(save_private_key(key, tmp_path / "keys")) for key in (MEI, BOSS, EYES))
     with ledger.connection, listening(hub, tmp_path) as address:
+        empty(ledger.connection)
+        ledger.first_day_of_the_example()
+        ledger.earn(DAY_2, "b", 100)
         for name, value in {
             "DATABASE_URL": url,
             "TONGDUI_HUB_ADDRESS": address,
@@ -143,6 +143,52 @@ def test_days_go_from_the_hub_to_approval_and_from_there_to_settled(
     assert sorted(office.hub.settled) == [DAY_1, DAY_2]
     assert (nothing["days"], nothing["decisions"], nothing["open_from"]) == ([], [], None)
     assert still_open["open_from"] == str(DAY_3)
+
+
+def test_a_proposed_default_waits_for_a_checker(
+    office: Office, printed: Output, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["daily", "--date", str(DAY_1)]) == 7
+    assert main(["approve", "--date", str(DAY_1), *office.boss]) == 0
+    assert main(["daily", "--date", str(DAY_1)]) == 7
+    mark = ["payment", "mark", f"{DAY_1}-a", "--state", "defaulted", "--reference", "D-1"]
+    assert main([*mark, "--reason", "insolvent", *office.mei]) == 0
+    capsys.readouterr()
+
+    assert main(["daily", "--date", str(DAY_1)]) == 7
+    shown = capsys.readouterr().out
+    assert main(["daily", "--date", str(DAY_1), "--json"]) == 7
+    default, others = printed()["decisions"]
+    assert main(["payment", "default", f"{DAY_1}-a", *office.boss]) == 0
+    capsys.readouterr()
+    assert main(["daily", "--date", str(DAY_1), "--json"]) == 7
+    (left,) = printed()["decisions"]
+
+    assert "waits for approval" in " ".join(shown.split())
+    assert (default["role"], default["window_date"]) == ("finance_checker", str(DAY_1))
+    assert default["command"] == f"tongdui-settle payment default {DAY_1}-a"
+    assert (others["role"], left) == ("finance_maker", others)
+
+
+def test_a_correction_of_a_break_that_cleared_itself_waits_for_a_checker(
+    office: Office, printed: Output
+) -> None:
+    connection = office.ledger.connection
+    cleared = plant_break(connection, "TIMING", state="RESOLVED", resolution="AUTO_CLEARED")
+    for number, state in ((1, "withdrawn"), (2, "proposed"), (3, "posted")):
+        connection.execute(
+            "INSERT INTO exchange.adjustments_v1 VALUES (%s, %s, %s)",
+            (number, f"break-{cleared}-adjustment" + (f"-{number}" if number > 1 else ""), state),
+        )
+    connection.execute("INSERT INTO exchange.adjustments_v1 VALUES (4, 'by hand', 'proposed')")
+
+    assert main(["daily", "--date", str(DAY_1), "--json"]) == 7
+
+    told = [one for one in printed()["decisions"] if "can still be posted" in one["what"]]
+    assert [(one["role"], one["command"]) for one in told] == [
+        ("finance_checker", f"tongdui-settle break withdraw {cleared} --reason TEXT")
+    ]
+    assert "adjustment 2" in told[0]["what"]
 
 
 def confirm_payments(office: Office, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,8 +22,8 @@ from settlement.core.run_state import StepOutOfOrder
 from settlement.core.statement import statements
 from settlement.core.window import HubReceipt, ReceiptInvalid
 from settlement.daily_run import ChecksFailed, DailyRun, ResultDiffers
+from settlement.partner_files import Declared, load_file
 from settlement.people import Actor
-from settlement.reconciliation import Declared, load_file
 from settlement.rpc.keys import HubKeys, PrivateKey, verifies
 from settlement.rpc.receipts import verify_close
 from settlement.store import feed, journal

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,9 +18,11 @@ from settlement.core.break_state import BreakActRefused, BreakState, Resolution
 from settlement.core.roles import RoleMissing, SamePerson
 from settlement.desk import BreakUnknown, Desk, Evidence
 from settlement.people import Actor
+from settlement.rpc.hub_client import HubUnreachable
 from settlement.rpc.keys import PrivateKey
 from settlement.store import desk as store
 from settlement.store.audit import first_broken, read_audit
+from settlement.store.corrections import list_forgotten_corrections
 from settlement.store.engine import open_engine
 from tests.conftest import Databases
 from tests.postgres.breaks import EARN, NOW, TODAY
@@ -64,7 +66,9 @@ def url(databases: Databases) -> Iterator[str]:
 @pytest.fixture
 def owner(url: str) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("TRUNCATE settlement.audit_log, settlement.breaks CASCADE")
+        connection.execute(
+            "TRUNCATE settlement.audit_log, settlement.breaks, exchange.adjustments_v1 CASCADE"
+        )
         yield connection
 
 
@@ -83,25 +87,59 @@ def at_desk(engine: Engine, key: PrivateKey, now: datetime = NOW) -> Iterator[De
 
 @dataclass(slots=True)
 class PeerCorrections:
-    """The hub's corrections as the contract has them: one decision for a request id, posted once.
+    """The hub's corrections as the contract has them: one decision for a request id, posted or withdrawn, never both.
 
-    `cut`: it decides, and then the caller is killed before it could keep the answer.
+    `cut`: it decides, and then the caller is killed before it could keep the answer. `is_down`: it decides nothing.
     """
 
+    owner: psycopg.Connection[Any]
     cut: bool = False
+    is_down: bool = False
     proposed: dict[str, tuple[int, Posting, str]] = field(default_factory=dict)
     posted: dict[int, str] = field(default_factory=dict)
 
     def propose_adjustment(self, request_id: str, posting: Posting, reason: str) -> int:
+        if request_id not in self.proposed:
+            self._tell(
+                "INSERT INTO exchange.adjustments_v1 VALUES (%s, %s, 'proposed')",
+                len(self.proposed) + 1,
+                request_id,
+            )
         number, kept, why = self.proposed.setdefault(request_id, (len(self.proposed) + 1, posting, reason))
         assert (kept, why) == (posting, reason), "REQUEST_ID_REUSED"
         self._answered()
         return number
 
     def approve_adjustment(self, request_id: str, adjustment_id: int) -> tuple[str, dict[str, object]]:
+        assert self.state(adjustment_id) != "withdrawn", "ADJUSTMENT_WITHDRAWN"
         entry_id = self.posted.setdefault(adjustment_id, f"9{adjustment_id}-0")
+        self._move(adjustment_id, "posted")
         self._answered()
         return entry_id, {"path": request_id}
+
+    def withdraw_adjustment(self, request_id: str, adjustment_id: int, reason: str) -> dict[str, object]:
+        if self.is_down:
+            raise HubUnreachable("the hub did not answer")
+        assert self.state(adjustment_id) == "proposed", "ADJUSTMENT_POSTED, ADJUSTMENT_WITHDRAWN"
+        self._move(adjustment_id, "withdrawn")
+        self._answered()
+        return {"path": request_id, "reason": reason}
+
+    def state(self, adjustment_id: int) -> str:
+        """What the hub says became of a correction."""
+        found = self.owner.execute(
+            "SELECT state FROM exchange.adjustments_v1 WHERE adjustment_id = %s", (adjustment_id,)
+        ).fetchone()
+        assert found is not None, "ADJUSTMENT_UNKNOWN"
+        return str(found[0])
+
+    def _move(self, adjustment_id: int, state: str) -> None:
+        self._tell(
+            "UPDATE exchange.adjustments_v1 SET state = %s WHERE adjustment_id = %s", state, adjustment_id
+        )
+
+    def _tell(self, statement: str, *values: object) -> None:
+        self.owner.execute(statement.encode(), values)
 
     def _answered(self) -> None:
         if self.cut:
@@ -251,7 +289,7 @@ def test_a_proposal_lapses_when_its_break_cleared_itself_and_was_reopened(
 def test_a_correction_is_proposed_at_the_hub_and_posted_by_another_person(
     engine: Engine, owner: psycopg.Connection[Any]
 ) -> None:
-    number, hub = found(owner), PeerCorrections()
+    number, hub = found(owner), PeerCorrections(owner)
 
     with at_desk(engine, MEI) as desk:
         shown = desk.posting(number)
@@ -272,13 +310,13 @@ def test_a_correction_is_proposed_at_the_hub_and_posted_by_another_person(
         (kept,) = store.load_resolutions(connection, number)
         deeds = read_audit(connection, item_kind="break", item_id=str(number))
     assert (kept.state, kept.entry_id, kept.decided_by) == ("APPROVED", "91-0", "Boss")
-    assert deeds[-1].after["receipt"] == {"path": f"break-{number}-approve"}
+    assert deeds[-1].after["receipt"] == {"path": f"break-{number}-approve-1"}
 
 
 def test_a_correction_cut_off_after_the_hub_answered_is_the_same_one_when_repeated(
     engine: Engine, owner: psycopg.Connection[Any]
 ) -> None:
-    number, hub = found(owner), PeerCorrections()
+    number, hub = found(owner), PeerCorrections(owner)
 
     for cut in (True, False):
         hub.cut = cut
@@ -297,44 +335,212 @@ def test_a_correction_cut_off_after_the_hub_answered_is_the_same_one_when_repeat
     assert [one.act for one in events] == ["propose_adjustment", "approve_adjustment"]
 
 
-def rejected_correction(engine: Engine, number: int, hub: PeerCorrections) -> None:
+def propose_correction(engine: Engine, number: int, hub: PeerCorrections, member: str = "m-1") -> int:
     with at_desk(engine, MEI) as desk:
-        desk.propose_adjustment(number, "receipt seen", hub, Supplied(member_id="m-1"))
-    with at_desk(engine, BOSS) as desk:
-        desk.reject(number, "show it to me")
+        made = desk.propose_adjustment(number, "receipt seen", hub, Supplied(member_id=member))
+    assert made.adjustment_id is not None
+    return made.adjustment_id
 
 
-def test_a_second_proposal_after_a_rejected_one_takes_up_what_the_hub_still_holds(
+def test_a_rejected_correction_is_withdrawn_at_the_hub_and_a_new_one_may_post_something_else(
     engine: Engine, owner: psycopg.Connection[Any]
 ) -> None:
-    number, hub = found(owner), PeerCorrections()
-    rejected_correction(engine, number, hub)
+    number, hub = found(owner, partner=json.dumps(EARN | {"member_id": ""})), PeerCorrections(owner)
+    first = propose_correction(engine, number, hub)
 
-    with at_desk(engine, BO) as desk:
-        again = desk.propose_adjustment(number, "here is the receipt", hub)
+    with at_desk(engine, BOSS) as desk:
+        rejected = desk.reject(number, "show it to me", hub)
+    second = propose_correction(engine, number, hub, "m-2")
     with at_desk(engine, BOSS) as desk:
         desk.approve(number, hub)
 
-    assert (again.number, again.adjustment_id, len(hub.proposed)) == (2, 1, 1)
+    assert rejected.state is BreakState.OPEN
+    assert (hub.state(first), hub.state(second)) == ("withdrawn", "posted")
+    assert hub.posted == {second: f"9{second}-0"}
+    with engine.begin() as connection:
+        deeds = read_audit(connection, item_kind="break", item_id=str(number))
+    told = next(one.after for one in deeds if one.act == "reject_resolution")
+    assert told is not None
+    assert told["withdrawn"] == {
+        str(first): {"path": f"break-{number}-withdraw-{first}", "reason": "show it to me"}
+    }
+
+
+def test_a_rejection_whose_withdrawal_the_hub_does_not_answer_rejects_nothing_and_is_repeated(
+    engine: Engine, owner: psycopg.Connection[Any]
+) -> None:
+    number, hub = found(owner), PeerCorrections(owner, is_down=True)
+    made = propose_correction(engine, number, hub)
+
+    with pytest.raises(HubUnreachable), at_desk(engine, BOSS) as desk:
+        desk.reject(number, "no", hub)
+    hub.is_down, hub.cut = False, True
+    with pytest.raises(KeyboardInterrupt), at_desk(engine, BOSS) as desk:
+        desk.reject(number, "no", hub)
+    with engine.begin() as connection:
+        kept = store.load_break(connection, number)
+    hub.cut = False
+    with at_desk(engine, BOSS) as desk:
+        rejected = desk.reject(number, "no", hub)
+
+    assert kept is not None
+    assert (kept.state, rejected.state) == (BreakState.PENDING_RESOLUTION, BreakState.OPEN)
+    assert hub.state(made) == "withdrawn"
+
+
+def test_a_correction_that_was_posted_past_the_desk_is_not_rejected(
+    engine: Engine, owner: psycopg.Connection[Any]
+) -> None:
+    number, hub = found(owner), PeerCorrections(owner)
+    made = propose_correction(engine, number, hub)
+    hub.approve_adjustment("by-console", made)
+
+    with pytest.raises(BreakActRefused, match=f"adjustment {made} .* posted"), at_desk(engine, BOSS) as desk:
+        desk.reject(number, "no", hub)
+
+
+def clear(owner: psycopg.Connection[Any], number: int) -> None:
+    """The program finds the other side of a break."""
+    owner.execute(
+        "UPDATE settlement.breaks SET state = 'RESOLVED', resolution = 'AUTO_CLEARED' WHERE break_id = %s",
+        (number,),
+    )
+
+
+def reopened(engine: Engine, owner: psycopg.Connection[Any], hub: PeerCorrections) -> tuple[int, int]:
+    """A break whose correction lapsed, because it cleared itself meanwhile; and that correction."""
+    number = found(owner, partner=json.dumps(EARN | {"member_id": ""}))
+    made = propose_correction(engine, number, hub)
+    clear(owner, number)
+    with at_desk(engine, BO) as desk:
+        desk.reopen(number, "that was another order")
+    return number, made
+
+
+@pytest.mark.parametrize("kind", [Resolution.WRITTEN_OFF, Resolution.NO_ACTION, Resolution.PARTNER_FIXED])
+def test_a_break_that_ends_without_a_posting_leaves_no_correction_that_could_still_be_posted(
+    engine: Engine, owner: psycopg.Connection[Any], kind: Resolution
+) -> None:
+    hub = PeerCorrections(owner)
+    number, made = reopened(engine, owner, hub)
+    with at_desk(engine, MEI) as desk:
+        desk.propose(number, kind, "it never came")
+
+    with pytest.raises(BreakActRefused, match=f"holds adjustment {made}"), at_desk(engine, BOSS) as desk:
+        desk.approve(number)
+    with at_desk(engine, BOSS) as desk:
+        desk.approve(number, hub)
+
+    assert hub.state(made) == "withdrawn"
+
+
+def test_a_correction_that_was_cut_off_is_withdrawn_with_the_break_it_was_for(
+    engine: Engine, owner: psycopg.Connection[Any]
+) -> None:
+    number, hub = found(owner), PeerCorrections(owner, cut=True)
+    with pytest.raises(KeyboardInterrupt):
+        propose_correction(engine, number, hub)
+    hub.cut = False
+
+    with at_desk(engine, BO) as desk:
+        desk.propose(number, Resolution.WRITTEN_OFF, "too small")
+    with at_desk(engine, BOSS) as desk:
+        desk.approve(number, hub)
+
+    assert hub.state(1) == "withdrawn"
+
+
+def test_a_correction_that_lapsed_is_taken_up_again_by_a_proposal_of_the_same(
+    engine: Engine, owner: psycopg.Connection[Any]
+) -> None:
+    hub = PeerCorrections(owner)
+    number, made = reopened(engine, owner, hub)
+
+    with at_desk(engine, BO) as desk:
+        again = desk.propose_adjustment(number, "it was this order", hub, Supplied(member_id="m-1"))
+
+    assert (again.number, again.adjustment_id, len(hub.proposed)) == (2, made, 1)
+
+
+def test_a_correction_that_posts_something_else_than_one_that_lapsed_waits_for_its_withdrawal(
+    engine: Engine, owner: psycopg.Connection[Any]
+) -> None:
+    hub = PeerCorrections(owner)
+    number, made = reopened(engine, owner, hub)
+
+    with pytest.raises(BreakActRefused, match=f"still holds adjustment {made}"):
+        propose_correction(engine, number, hub, "m-2")
+    with at_desk(engine, BOSS) as desk:
+        desk.withdraw(number, "another member's", hub)
+    again = propose_correction(engine, number, hub, "m-2")
+
+    assert (hub.state(made), hub.state(again)) == ("withdrawn", "proposed")
+    with pytest.raises(BreakActRefused, match="needs OPEN"), at_desk(engine, BOSS) as desk:
+        desk.withdraw(number, "it is pending", hub)
+
+
+def test_a_correction_of_a_break_that_cleared_itself_waits_for_somebody_to_withdraw_it(
+    engine: Engine, owner: psycopg.Connection[Any]
+) -> None:
+    hub = PeerCorrections(owner)
+    number = found(owner)
+    made = propose_correction(engine, number, hub)
+    pending = forgotten(engine)
+
+    clear(owner, number)
+    cleared = forgotten(engine)
+    with at_desk(engine, BOSS) as desk:
+        kept = desk.withdraw(number, "the order came", hub)
+    with pytest.raises(BreakActRefused, match="no correction"), at_desk(engine, BOSS) as desk:
+        desk.withdraw(number, "once more", hub)
+
+    assert (pending, cleared, forgotten(engine)) == ([], [(made, number, "a")], [])
+    assert (kept.state, hub.state(made)) == (BreakState.RESOLVED, "withdrawn")
+
+
+def forgotten(engine: Engine) -> list[tuple[int, int, str]]:
+    with engine.begin() as connection:
+        return [astuple(one) for one in list_forgotten_corrections(connection)]
+
+
+ANOTHER = {"request_id": "", "partner": json.dumps(EARN | {"points": 260})}
+
+
+def test_a_deal_that_was_corrected_is_not_corrected_again_as_another_break(
+    engine: Engine, owner: psycopg.Connection[Any]
+) -> None:
+    number, hub = found(owner), PeerCorrections(owner)
+    other, unrelated = found(owner, **ANOTHER), found(owner, partner=json.dumps(EARN | {"reference": "R10"}))
+    propose_correction(engine, number, hub)
+    with pytest.raises(BreakActRefused, match=f"proposed for break {number}"):
+        propose_correction(engine, other, hub)
+    with at_desk(engine, BOSS) as desk:
+        desk.approve(number, hub)
+
+    with pytest.raises(BreakActRefused, match=f"corrected as break {number}, by adjustment 1"):
+        propose_correction(engine, other, hub)
+    propose_correction(engine, unrelated, hub)
+
     assert hub.posted == {1: "91-0"}
 
 
-def test_a_second_proposal_that_posts_something_else_is_refused_while_the_hub_holds_the_first(
+def test_a_deal_is_corrected_as_another_break_once_the_first_correction_is_withdrawn(
     engine: Engine, owner: psycopg.Connection[Any]
 ) -> None:
-    number, hub = found(owner), PeerCorrections()
-    rejected_correction(engine, number, hub)
+    number, other, hub = found(owner), found(owner, **ANOTHER), PeerCorrections(owner)
+    propose_correction(engine, number, hub)
+    with at_desk(engine, BOSS) as desk:
+        desk.reject(number, "it is 260", hub)
 
-    with pytest.raises(BreakActRefused, match="still holds adjustment 1"), at_desk(engine, MEI) as desk:
-        desk.propose_adjustment(number, "another member's", hub, Supplied(member_id="m-2"))
+    made = propose_correction(engine, other, hub)
 
-    assert len(hub.proposed) == 1
+    assert hub.state(made) == "proposed"
 
 
 def test_a_correction_that_somebody_else_had_posted_at_the_hub_is_taken_over(
     engine: Engine, owner: psycopg.Connection[Any]
 ) -> None:
-    number, hub = found(owner), PeerCorrections()
+    number, hub = found(owner), PeerCorrections(owner)
     with at_desk(engine, MEI) as desk:
         made = desk.propose_adjustment(number, "receipt seen", hub)
     owner.execute(
@@ -360,7 +566,7 @@ def test_a_correction_that_somebody_else_had_posted_at_the_hub_is_taken_over(
 def test_a_break_is_corrected_once_however_often_it_is_reopened(
     engine: Engine, owner: psycopg.Connection[Any]
 ) -> None:
-    number, hub = found(owner), PeerCorrections()
+    number, hub = found(owner), PeerCorrections(owner)
     with at_desk(engine, MEI) as desk:
         desk.propose_adjustment(number, "receipt seen", hub)
     with at_desk(engine, BOSS) as desk:
@@ -378,7 +584,7 @@ def test_a_break_is_corrected_once_however_often_it_is_reopened(
 def test_what_the_records_lack_is_supplied_or_nothing_is_posted(
     engine: Engine, owner: psycopg.Connection[Any]
 ) -> None:
-    number, hub = found(owner, partner=json.dumps(EARN | {"member_id": ""})), PeerCorrections()
+    number, hub = found(owner, partner=json.dumps(EARN | {"member_id": ""})), PeerCorrections(owner)
 
     with pytest.raises(NothingToPost, match="--member"), at_desk(engine, MEI) as desk:
         desk.propose_adjustment(number, "receipt seen", hub)

@@ -15,8 +15,14 @@ from settlement.rpc.keys import PrivateKey, save_private_key
 from settlement.store.engine import open_engine
 from tests.conftest import Databases
 from tests.postgres.breaks import NOW, TODAY, plant_break
-from tests.settlement_hub import AUDIENCE, prepare, register
-from tongdui.signing import content_digest, request_base, request_entries, request_params
+from tests.settlement_hub import AUDIENCE, HUB_KEY, HUB_KEY_ID, prepare, register
+from tongdui.signing import (
+    content_digest,
+    public_key_text,
+    request_base,
+    request_entries,
+    request_params,
+)
 
 PARTNER_A = PrivateKey("a", b"a" * 32)
 MEI, BOSS, OWN = (PrivateKey("operator", name.ljust(32, b"=")) for name in (b"mei", b"boss", b"own"))
@@ -36,7 +42,9 @@ def url(databases: Databases) -> Iterator[str]:
 @pytest.fixture
 def owner(url: str) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("TRUNCATE settlement.audit_log, settlement.breaks CASCADE")
+        connection.execute(
+            "TRUNCATE settlement.audit_log, settlement.breaks, exchange.adjustments_v1 CASCADE"
+        )
         yield connection
 
 
@@ -91,6 +99,40 @@ def test_a_break_goes_from_the_list_to_its_resolution(
     capsys.readouterr()
     assert main(["breaks", "--json"]) == 0
     assert printed()["breaks"] == []
+
+
+def test_a_rejection_says_that_the_hub_did_not_answer_and_has_rejected_nothing(
+    owner: psycopg.Connection[Any],
+    keys: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    number = plant_break(owner, state="PENDING_RESOLUTION")
+    owner.execute(
+        "INSERT INTO settlement.resolutions (break_id, number, kind, state, reason, posting, adjustment_id,"
+        " proposed_by, propose_time) VALUES (%s, 1, 'ADJUSTED', 'PROPOSED', 'seen', '{}', 5, 'Mei', now())",
+        (number,),
+    )
+    owner.execute(
+        "INSERT INTO exchange.adjustments_v1 VALUES (5, %s, 'proposed')", (f"break-{number}-adjustment",)
+    )
+    monkeypatch.setenv("TONGDUI_HUB_ADDRESS", f"unix:{tmp_path}/nobody")
+    hub_keys = tmp_path / "hub-keys.json"
+    hub_keys.write_text(json.dumps({HUB_KEY_ID: public_key_text(bytes(HUB_KEY.verify_key))}))
+    monkeypatch.setenv("TONGDUI_HUB_KEYS", str(hub_keys))
+    reject = ["break", "reject", str(number), "--reason", "no", "--as", keys["boss"]]
+
+    unanswered = main(reject)
+    told = capsys.readouterr().err
+    pending = owner.execute("SELECT state FROM settlement.breaks").fetchone()
+    owner.execute("UPDATE exchange.adjustments_v1 SET state = 'withdrawn'")  # it did, and nobody heard
+    again = main(reject)
+
+    assert (unanswered, again) == (4, 0)
+    assert "the hub did not answer" in told
+    assert pending == ("PENDING_RESOLUTION",)
+    assert owner.execute("SELECT state FROM settlement.breaks").fetchone() == ("OPEN",)
 
 
 def test_refusals_have_their_exit_codes(

@@ -17,8 +17,10 @@ from settlement.__main__ import main
 from settlement.core.certificate import split_document
 from settlement.core.partner_file import FileFormat
 from settlement.daily_run import DailyRun
+from settlement.partner_files import Declared, load_file
 from settlement.people import Actor
-from settlement.reconciliation import Declared, Profile, load_file, reconcile
+from settlement.profiles import Profile
+from settlement.reconciliation import reconcile
 from settlement.store import feed
 from settlement.store.engine import exclusive_run, open_engine
 from settlement.store.profiles import save_profile

@@ -1,6 +1,8 @@
 """The service over a real connection: who sees what, what a bad request is told, and that nothing leaks."""
 
 import contextlib
+import hashlib
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +19,7 @@ from google.type.date_pb2 import Date
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from settlement.core.certificate import split_document
+from settlement.core.certificate import content_sha256, split_document
 from settlement.rpc.keys import PrivateKey
 from settlement.rpc.service import SERVICE_NAME
 from settlement.store.engine import migrate, open_engine
@@ -77,6 +79,30 @@ def test_a_partner_sees_its_own_statement(service: Service) -> None:
         ("ISSUE_FEE", -3_200, 0),
         ("ISSUE_FUNDING", -160_000, -16),
     ]
+
+
+def test_a_statement_is_whole_enough_to_hash_and_names_its_certificate(service: Service) -> None:
+    answer = wire.GetStatementResponse.FromString(service.call(PARTNER_B, "GetStatement", statement_of("")))
+    request = wire.GetCertificateRequest(window_date=to_date(DAY_1))
+    document = wire.GetCertificateResponse.FromString(
+        service.call(AUDITOR, "GetCertificate", request)
+    ).certificate
+
+    of_b = {
+        "window_date": DAY_1.isoformat(),
+        "party_id": answer.partner_id,
+        "opening_minor": answer.opening_minor,
+        "lines": [
+            {field.name: getattr(line, field.name) for field in line.DESCRIPTOR.fields}
+            for line in answer.lines
+        ],
+        "exact_micros": answer.exact_micros,
+        "net_minor": answer.net_minor,
+        "closing_minor": answer.closing_minor,
+    }
+    certified = {one["party_id"]: one for one in json.loads(split_document(document)[0])["statements"]}
+    assert answer.certificate_sha256 == hashlib.sha256(document).digest()
+    assert content_sha256(of_b) == certified["b"]["statement_sha256"]
 
 
 def test_a_partner_may_name_itself(service: Service) -> None:

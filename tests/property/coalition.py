@@ -22,6 +22,9 @@ PARTNERS = (A, B, C)
 CARDLESS = 4
 """A partner that M1 is linked to and that has no card."""
 
+WITHDRAWN = 77
+"""The number of a correction that was withdrawn before it could be posted."""
+
 FIRST_CARD, SECOND_CARD = "2026-01-25 00:00", "2026-02-01 00:00"
 LONG_AGO = at("2017-01-01 00:00")
 
@@ -106,7 +109,7 @@ class Coalition:
 
     def reference(self, pay_codes: Iterable[PayCode]) -> ReferenceLedger:
         """The reference ledger before the first command."""
-        return ReferenceLedger(self.cards, MEMBERS, self.consent, self.terms, pay_codes)
+        return ReferenceLedger(self.cards, MEMBERS, self.consent, self.terms, pay_codes, {WITHDRAWN})
 
 
 def plain_coalition(prices: Iterable[Prices], native: Native, terms: Terms) -> Coalition:

@@ -14,7 +14,7 @@ from exchange.core.commands import Command
 from exchange.core.lots import Lot
 from exchange.core.originals import Deficit
 from exchange.core.rates import Cards
-from tests.property.coalition import MEMBERS, Coalition
+from tests.property.coalition import MEMBERS, WITHDRAWN, Coalition
 from tests.reference import Journal, ReferenceLedger
 from tests.rows import Rows, as_sent
 
@@ -114,6 +114,7 @@ class PlayingCore:
             {pair: Link(*pair, *limits) for pair, limits in coalition.consent.items()},
             load_all=load_all,
             pay_codes={code.digest: replace(code) for code in pay_codes},
+            withdrawn_adjustments={WITHDRAWN},
         )
 
     def tell(self, commands: Sequence[Command], now: datetime, wall: datetime) -> list[tuple[Answer, bool]]:

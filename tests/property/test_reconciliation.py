@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from settlement.core.break_types import NOTHING, BreakType, Controls
+from settlement.core.findings import Carried, Posted, Surroundings
 from settlement.core.kinds import BURNED, EARNED
 from settlement.core.matching import Entry, Key, Line, Rules
-from settlement.core.reconcile import Carried, Posted, Surroundings, classify
+from settlement.core.reconcile import classify
 from tests.property.profiles import tries
 
 DAY = date(2026, 1, 2)

@@ -55,7 +55,7 @@ from tests.property.choosing import (
     near,
     one_of,
 )
-from tests.property.coalition import MEMBERS
+from tests.property.coalition import MEMBERS, WITHDRAWN
 
 
 @dataclass(frozen=True)
@@ -332,7 +332,10 @@ class Writer(Chooser):
         if subject is None:
             return None
         member = NOBODY if isinstance(subject, MoneyMove) else subject.member_id
-        return ask_operator(Adjust, request_id, member_id=member, event_time=when, subject=subject)
+        fields: dict[str, Any] = {"member_id": member, "event_time": when, "subject": subject}
+        return ask_operator(
+            Adjust, request_id, **fields, adjustment_id=WITHDRAWN if step.variant % 16 == 5 else 0
+        )
 
     def _subject(self, step: Step, request_id: str, when: datetime) -> Any:
         """What an adjustment stands for."""

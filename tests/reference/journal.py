@@ -51,13 +51,18 @@ class Journal:
         consent: Mapping[tuple[int, int], tuple[int, int]],
         terms: Any,
         pay_codes: Iterable[Any] = (),
+        withdrawn: Iterable[int] = (),
     ) -> None:
-        """`consent` has a (points a burn, points a day) for each linked (member, partner), zeros for none."""
+        """`consent` has a (points a burn, points a day) for each linked (member, partner), zeros for none.
+
+        `withdrawn` are the numbers of corrections that were taken back.
+        """
         self.cards = list(cards)
         self.members = set(members)
         self.consent = dict(consent)
         self.terms = terms
         self.pay_codes = list(pay_codes)
+        self.withdrawn = set(withdrawn)
         self.lots: list[Lot] = []
         self.postings: list[Posting] = []
         self.decided: list[Decided] = []

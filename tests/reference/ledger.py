@@ -137,6 +137,8 @@ class ReferenceLedger(Journal):
         return None
 
     def _objection_to_operator(self, command: Any, now: datetime) -> Answer | None:
+        if getattr(command, "adjustment_id", None) in self.withdrawn:
+            return no("ADJUSTMENT_WITHDRAWN")
         if command.event_time > now + TOLERANCE:
             return no("EVENT_IN_FUTURE", kept=False)
         for member in self._members_of(command):

@@ -1,7 +1,7 @@
 """A mall's adapter as a process of its own: it accepts sales, says so, and drains its outbox, until it is stopped.
 
-Each line on standard output names a sale that `accept` returned for; what a killed process had not said yet was not
-accepted as far as the till knows, though it may be in the outbox.
+Each line on standard output names a sale that `accept` returned for, or that a till asked for with what it was told;
+what a killed process had not said yet was not accepted as far as the till knows, though it may be in the outbox.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from typing import Any
 
 from merchant_adapter import BurnCommand, EarnCommand, Hub
 from merchant_adapter.outbox import Dispatcher, Outbox
+from merchant_adapter.till import Till
+
+ASK_SECONDS = 0.5
 
 
 def next_sale(chance: random.Random, members: list[str]) -> EarnCommand | BurnCommand:
@@ -32,19 +35,33 @@ def next_sale(chance: random.Random, members: list[str]) -> EarnCommand | BurnCo
     return EarnCommand(points=chance.randint(1, 20), **till)
 
 
-async def tills(outbox: Outbox, members: list[str], stopping: asyncio.Event, pause_seconds: float) -> None:
-    """Four tills side by side."""
+async def tills(
+    outbox: Outbox, hub: Hub, members: list[str], stopping: asyncio.Event, pause_seconds: float
+) -> None:
+    """Three tills that nobody waits at, and one where somebody does."""
     chance = random.Random()
 
-    async def till() -> None:
+    async def queue() -> None:
         while not stopping.is_set():
             sale = next_sale(chance, members)
             await outbox.accept_async(sale)
-            sys.stdout.write(f"{sale.member_id} {sale.request_id}\n")
-            sys.stdout.flush()
+            _say(sale.member_id, sale.request_id)
             await asyncio.sleep(pause_seconds)
 
-    await asyncio.gather(*(till() for _ in range(4)))
+    async def ask() -> None:
+        till = Till(hub, outbox)
+        while not stopping.is_set():
+            sale: EarnCommand | BurnCommand = next_sale(chance, members)
+            told = await till.ask(sale, ASK_SECONDS)
+            _say(sale.member_id, sale.request_id, type(told).__name__)
+            await asyncio.sleep(pause_seconds)
+
+    await asyncio.gather(queue(), queue(), queue(), ask())
+
+
+def _say(*words: str) -> None:
+    sys.stdout.write(" ".join(words) + "\n")
+    sys.stdout.flush()
 
 
 async def main(settings: dict[str, Any]) -> None:
@@ -61,7 +78,7 @@ async def main(settings: dict[str, Any]) -> None:
         ) as hub:
             dispatcher = Dispatcher(outbox, hub)
             running = asyncio.create_task(dispatcher.run())
-            await tills(outbox, settings["members"], stopping, settings["pause_seconds"])
+            await tills(outbox, hub, settings["members"], stopping, settings["pause_seconds"])
             dispatcher.stop()
             await running
             await Dispatcher(outbox, hub).drain(wait=True)

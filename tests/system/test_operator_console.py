@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,13 @@ import grpc
 import pytest
 from google.type import date_pb2
 
-from examples.coalition import CardTerms, timestamp
+from examples.coalition import CardTerms, Operators, timestamp
 from exchange.__main__ import main
 from merchant_adapter import Key, Registration, new_request_id
 from merchant_adapter.json_object import from_base64url
 from tests.conftest import Databases
 from tests.live_hub import BURN, EARN, Coalition, new_site, running
-from tongdui.exchange.v1 import commands_pb2
+from tongdui.exchange.v1 import commands_pb2, partners_service_pb2
 
 NUMBERS = count(1)
 
@@ -70,22 +71,22 @@ def sit_down(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> Callable[[int], Console]:
-    def sit(number: int) -> Console:
-        key_file = coalition.people[number].save(tmp_path / f"keys-{number}")
+) -> Callable[[Key], Console]:
+    def sit(key: Key) -> Console:
+        key_file = key.save(tmp_path / f"keys-{next(NUMBERS)}")
         return Console(coalition, tmp_path, key_file, capsys, monkeypatch)
 
     return sit
 
 
 @pytest.fixture
-def alice(sit_down: Callable[[int], Console]) -> Console:
-    return sit_down(0)
+def alice(coalition: Coalition, sit_down: Callable[[Key], Console]) -> Console:
+    return sit_down(coalition.people[0])
 
 
 @pytest.fixture
-def bob(sit_down: Callable[[int], Console]) -> Console:
-    return sit_down(1)
+def bob(coalition: Coalition, sit_down: Callable[[Key], Console]) -> Console:
+    return sit_down(coalition.people[1])
 
 
 def new_name() -> str:
@@ -286,6 +287,62 @@ def test_a_correction_is_posted_by_another_person_than_proposed_it(alice: Consol
     assert "lost upload" in asked
     assert posted[number]["entry_id"]
     assert bob.answer("member", "show", member)["available_points"] == 40
+
+
+def propose_goodwill(console: Console) -> str:
+    when = datetime.now(UTC).isoformat()
+    money = ("--payer", "OPERATOR", "--payee", "books", "--micros", "2500000", "--event-time", when)
+    made = console.answer("adjust", "propose", "money", *money, "--reason", "goodwill")
+    return str(made["adjustment_id"])
+
+
+def test_a_correction_is_withdrawn_once_and_for_ever_unless_it_is_posted(
+    alice: Console, bob: Console
+) -> None:
+    number, posted = propose_goodwill(alice), propose_goodwill(alice)
+    bob.answer("adjust", "approve", posted, "--yes")
+    same = ("--reason", "posted by hand", "--request-id", new_request_id())
+
+    withdrawn = alice.answer("adjust", "withdraw", number, *same)
+    repeated = alice.answer("adjust", "withdraw", number, *same)
+    again = bob.answer("adjust", "withdraw", number, "--reason", "again", code=1)
+    approved = bob.answer("adjust", "approve", number, "--yes", code=1)
+    too_late = alice.answer("adjust", "withdraw", posted, "--reason", "too late", code=1)
+    unknown = alice.answer("adjust", "withdraw", "999999", "--reason", "which?", code=1)
+
+    listed = {str(it["adjustment_id"]): it for it in alice.answer("adjust", "list")["adjustments"]}
+    still_open = {str(it["adjustment_id"]) for it in alice.answer("adjust", "list", "--open")["adjustments"]}
+    assert repeated == withdrawn
+    assert (again["reason"], approved["reason"]) == ("ADJUSTMENT_WITHDRAWN", "ADJUSTMENT_WITHDRAWN")
+    assert (too_late["reason"], unknown["reason"]) == ("ADJUSTMENT_POSTED", "ADJUSTMENT_UNKNOWN")
+    assert too_late["metadata"]["entry_id"] == listed[posted]["entry_id"]
+    assert not {number, posted} & still_open
+    who, why = listed[number]["withdrawn_by"], listed[number]["withdraw_reason"]
+    assert (who, why) == (listed[number]["proposed_by"], "posted by hand")
+    assert not listed[number].get("entry_id")
+    assert not listed[posted].get("withdrawn_by")
+
+
+def test_a_correction_is_withdrawn_by_who_proposed_it_or_may_approve_it(
+    coalition: Coalition, sit_down: Callable[[Key], Console]
+) -> None:
+    mei, bo, carl = (Key.generate("operator", name) for name in ("mei", "bo", "carl"))
+    maker, checker = partners_service_pb2.ROLE_FINANCE_MAKER, partners_service_pb2.ROLE_FINANCE_CHECKER
+    for key, role in ((mei, maker), (bo, maker), (carl, checker)):
+        coalition.operate(partial(Operators.admit_key, key=key, roles=[role]))
+    one, other = propose_goodwill(sit_down(mei)), propose_goodwill(sit_down(mei))
+
+    not_hers = sit_down(bo).answer("adjust", "withdraw", one, "--reason", "not mine", code=4)
+    sit_down(mei).answer("adjust", "withdraw", one, "--reason", "a mistake of mine")
+    sit_down(carl).answer("adjust", "withdraw", other, "--reason", "I would not approve it")
+
+    assert not_hers["reason"] == "ROLE_REQUIRED"
+    rows = coalition.rows(
+        "SELECT withdrawn_by FROM exchange.adjustments WHERE adjustment_id IN (%s, %s) ORDER BY adjustment_id",
+        int(one),
+        int(other),
+    )
+    assert rows == [("mei",), ("carl",)]
 
 
 def test_money_is_corrected_between_partner_and_operator(alice: Console, bob: Console) -> None:

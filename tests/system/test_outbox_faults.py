@@ -14,13 +14,17 @@ import sys
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from merchant_adapter import BurnCommand, EarnCommand, Enrolled, EnrollMember, Hub, verify_receipt
-from merchant_adapter.outbox import Archived, Dispatcher, Outbox, State
+from merchant_adapter.outbox import Archived, Dispatcher, Outbox, RetryPolicy, State
+from merchant_adapter.till import Till
 from tests.live_hub import POINTS, Coalition
 from tests.system.dropping_proxy import dropping_proxy
 from tests.system.outbox_adapter import next_sale
@@ -29,6 +33,7 @@ from tongdui.exchange.v1 import entries_pb2, points_service_pb2
 FAULTS: Final = int(os.environ.get("TONGDUI_FAULTS", "0"))
 KILLS: Final = FAULTS or 3
 DROPS: Final = 2 * FAULTS or 20
+TILL_DROPS: Final = FAULTS or 8
 EMPTY_SECONDS: Final = 30.0
 SALES_BETWEEN: Final = 60
 
@@ -48,6 +53,8 @@ class Adapter:
     members: list[str]
     accepted: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """Request ids by member, in the order of acceptance."""
+    asked: dict[str, str] = field(default_factory=dict)
+    """What a till where somebody waits was told, by request id: the kind of the answer."""
     count: int = 0
     process: subprocess.Popen[str] | None = None
     _reader: threading.Thread | None = None
@@ -111,8 +118,11 @@ class Adapter:
         with process.stdout as lines:
             for line in lines:
                 if line.endswith("\n"):  # a killed process may leave half of one
-                    member_id, request_id = line.split()
-                    self.accepted[member_id].append(request_id)
+                    member_id, request_id, *told = line.split()
+                    if told:
+                        (self.asked[request_id],) = told
+                    else:
+                        self.accepted[member_id].append(request_id)
                     self.count += 1
 
 
@@ -145,9 +155,15 @@ def archived(file: Path, request_ids: list[str]) -> dict[str, Archived]:
     return {name: one for name, one in found.items() if one is not None}
 
 
-def check_every_sale_once(coalition: Coalition, file: Path, accepted: dict[str, list[str]]) -> None:
-    """The journal has exactly the accepted sales, each once, in order, and each answer verifies offline."""
-    told = [name for names in accepted.values() for name in names]
+def check_every_sale_once(
+    coalition: Coalition, file: Path, accepted: dict[str, list[str]], asked: Mapping[str, str] | None = None
+) -> None:
+    """The journal has exactly the accepted sales, each once, in order, and each answer verifies offline.
+
+    No till was told anything else than what the journal says; `asked` has the kinds of what they were told.
+    """
+    asked = asked or {}
+    told = [*(name for names in accepted.values() for name in names), *asked]
     assert len(set(told)) == len(told)
     posted = journal(coalition, list(accepted))
     in_journal = [entry.request_id for entries in posted.values() for entry in entries]
@@ -159,6 +175,9 @@ def check_every_sale_once(coalition: Coalition, file: Path, accepted: dict[str, 
         verify_receipt(one.receipt, coalition.hub_keys)
     assert {name for name, one in known.items() if one.state is State.ACCEPTED} == set(in_journal)
     assert {one.state for one in known.values()} == {State.ACCEPTED, State.REFUSED}
+    for name, kind in asked.items():
+        assert kind in ("Resolving", "Refusal" if known[name].state is State.REFUSED else "Earned", "Burned")
+        assert kind != "Burned" or known[name].state is State.ACCEPTED
     for member_id, entries in posted.items():
         told_here = set(accepted[member_id])
         in_order = [entry.request_id for entry in entries if entry.request_id in told_here]
@@ -192,7 +211,8 @@ def test_killing_adapter_hub_and_both_under_load_leaves_every_accepted_sale_in_t
     seconds = adapter.stop()
 
     assert seconds <= EMPTY_SECONDS
-    check_every_sale_once(coalition, adapter.file, adapter.accepted)
+    check_every_sale_once(coalition, adapter.file, adapter.accepted, adapter.asked)
+    assert {"Earned", "Resolving"} <= set(adapter.asked.values())
 
 
 def test_answers_dropped_after_the_commit_are_asked_for_again_and_nothing_is_posted_twice(
@@ -236,6 +256,43 @@ def test_answers_dropped_after_the_commit_are_asked_for_again_and_nothing_is_pos
 
     assert proxy.dropped == DROPS
     check_every_sale_once(coalition, file, accepted)
+
+
+@pytest.mark.parametrize(
+    ("pause_seconds", "deadline_seconds"),
+    [(0.05, 5.0), (1.0, 0.5)],
+    ids=["asked-again", "left-to-the-dispatcher"],
+)
+def test_a_till_whose_answers_are_dropped_is_never_told_a_guess_and_its_sales_are_posted_once(
+    coalition: Coalition, tmp_path: Path, pause_seconds: float, deadline_seconds: float
+) -> None:
+    members, file = new_members(coalition, 3), tmp_path / "outbox.db"
+    policy = RetryPolicy(first_pause_seconds=pause_seconds, longest_pause_seconds=pause_seconds)
+    told: dict[str, str] = {}
+
+    async def sell(outbox: Outbox, address: str) -> None:
+        chance = random.Random(13)
+        async with Hub.connect(
+            address,
+            coalition.site.audience,
+            key=coalition.keys["cafe"],
+            hub_keys=coalition.hub_keys,
+            timeout_seconds=5.0,
+        ) as hub:
+            till = Till(hub, outbox, policy=policy)
+            while proxy.dropped < TILL_DROPS:  # a refusal is not dropped: it comes without DATA
+                proxy.drop_next()
+                sale: EarnCommand | BurnCommand = next_sale(chance, members)
+                told[sale.request_id] = type(await till.ask(sale, deadline_seconds)).__name__
+            async with asyncio.timeout(EMPTY_SECONDS):
+                await Dispatcher(outbox, hub, policy=RetryPolicy(longest_pause_seconds=0.2)).drain(wait=True)
+
+    with dropping_proxy(coalition.hub.address) as proxy, Outbox.open(file) as outbox:
+        asyncio.run(sell(outbox, proxy.address))
+
+    resolving = [name for name, kind in told.items() if kind == "Resolving"]
+    assert len(resolving) == (0 if pause_seconds < deadline_seconds else TILL_DROPS)
+    check_every_sale_once(coalition, file, {member_id: [] for member_id in members}, told)
 
 
 async def enroll(coalition: Coalition, count: int) -> list[str]:

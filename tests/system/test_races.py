@@ -13,6 +13,7 @@ import pytest
 
 from examples.coalition import HubProcess
 from tests.live_hub import (
+    ACCOUNTS,
     BURN,
     EARN,
     POINTS,
@@ -26,7 +27,7 @@ from tests.live_hub import (
     is_serving,
     signed,
 )
-from tongdui.exchange.v1 import commands_pb2, points_service_pb2
+from tongdui.exchange.v1 import accounts_service_pb2, commands_pb2, points_service_pb2
 
 OK: Final = grpc.StatusCode.OK
 TRANSFER: Final = POINTS + "Transfer"
@@ -127,6 +128,40 @@ def test_of_two_burns_that_race_for_the_last_points_one_gets_them(
 
         assert sorted(answer.reason for answer in answers) == ["", "INSUFFICIENT_POINTS"]
         assert available_points(coalition, member_id) == 20
+
+
+def test_a_correction_approved_and_withdrawn_at_once_is_one_of_both_and_stays_it(
+    coalition: Coalition, connections: list[Wire]
+) -> None:
+    alice, bob = coalition.people[:2]
+    member_id = coalition.member("cafe")
+    outcomes: Counter[tuple[str, str]] = Counter()
+
+    for number in range(20):
+        proposed = accounts_service_pb2.ProposeAdjustmentRequest(
+            request_id=f"race-{number}",
+            reason="missing",
+            partner_id="cafe",
+            earn=coalition.earn(member_id, points=1),
+        )
+        kind = accounts_service_pb2.ProposeAdjustmentResponse
+        made = connections[0].accepted(alice, ACCOUNTS + "ProposeAdjustment", proposed, kind).adjustment_id
+        approve = accounts_service_pb2.ApproveAdjustmentRequest(
+            request_id=f"yes-{number}", adjustment_id=made
+        )
+        withdraw = accounts_service_pb2.WithdrawAdjustmentRequest(
+            request_id=f"no-{number}", adjustment_id=made, reason="on second thought"
+        )
+        calls = [
+            partial(connections[number % 2].call, bob, ACCOUNTS + "ApproveAdjustment", approve),
+            partial(connections[1 - number % 2].call, alice, ACCOUNTS + "WithdrawAdjustment", withdraw),
+        ]
+        approved, withdrawn = at_once(calls)
+        outcomes[approved.reason, withdrawn.reason] += 1
+        assert [call().reason for call in calls] == [approved.reason, withdrawn.reason]
+
+    assert outcomes.keys() <= {("", "ADJUSTMENT_POSTED"), ("ADJUSTMENT_WITHDRAWN", "")}
+    assert len(posted_points(coalition, member_id, "adjust_earn")) == outcomes["", "ADJUSTMENT_POSTED"]
 
 
 def test_200_burns_of_1_on_a_balance_of_50_burn_exactly_50(

@@ -187,3 +187,31 @@ def test_day_1_is_approved_paid_and_settled_at_the_hub(corrected: Corrected) -> 
     )
     assert certificate == corrected.certificate_before
     assert bytes(settled_by) == hashlib.sha256(certificate).digest()
+
+
+def test_a_rejected_correction_can_be_posted_by_nobody_and_the_next_one_is_another(
+    corrected: Corrected,
+) -> None:
+    days = corrected.days
+    listed = json.loads(days.settle_here("breaks", "--date", str(day(1)), "--json"))["breaks"]
+    number = next(str(one["break_id"]) for one in listed if one["type"] == "MISSING_AT_PARTNER")
+    fiona = ("--as", days.finance["TONGDUI_SETTLEMENT_KEY"])
+    carl = ("--as", days.finance["CHECKER"])
+    adjust = ("break", "adjust", number, "--reason", "never sold", *fiona, "--yes", "--json")
+
+    first = json.loads(days.settle_here(*adjust))["adjustment_id"]
+    days.settle_here("break", "reject", number, "--reason", "the till says it was", *carl)
+    second = json.loads(days.settle_here(*adjust))["adjustment_id"]
+    days.settle_here("break", "reject", number, "--reason", "it still does", *carl)
+
+    rows = days.coalition.rows(
+        "SELECT adjustment_id, withdrawn_by, withdraw_reason FROM exchange.adjustments WHERE withdraw_time IS NOT NULL"
+        " ORDER BY adjustment_id"
+    )
+    assert rows == [(first, "carl", "the till says it was"), (second, "carl", "it still does")]
+    states = days.coalition.rows("SELECT adjustment_id, request_id, state FROM exchange.adjustments_v1")
+    assert sorted(states) == [
+        (corrected.proposed["adjustment_id"], f"break-{corrected.break_id}-adjustment", "posted"),
+        (first, f"break-{number}-adjustment", "withdrawn"),
+        (second, f"break-{number}-adjustment-2", "withdrawn"),
+    ]

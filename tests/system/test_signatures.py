@@ -379,6 +379,7 @@ MAY_CALL: Final = {
     },
     ACCOUNTS + "ProposeAdjustment": OPERATOR | {"finance_maker"},
     ACCOUNTS + "ApproveAdjustment": OPERATOR | {"finance_checker"},
+    ACCOUNTS + "WithdrawAdjustment": FINANCE,
     **dict.fromkeys([ACCOUNTS + "ListAdjustments", ACCOUNTS + "ListExpiries"], OPERATOR | {"auditor"}),
     **dict.fromkeys([MEMBERS + "SetConsent", PARTNERS + "CreateKeyChallenge"], OWNERS),
     **dict.fromkeys([PARTNERS + "RegisterKey", PARTNERS + "RevokeKey"], OWNERS),

@@ -197,8 +197,9 @@ def test_an_earn_is_posted_and_its_receipt_kept_and_verified(cli: Cli) -> None:
     sent = EarnRequest.FromString(hub.calls[0].body)
     assert (code, found["outcome"], found["points"], found["request_id"]) == (0, "accepted", 5, "id-1")
     assert (sent.request_id, sent.points, sent.event_time.ToDatetime(UTC)) == ("id-1", 5, NOON)
-    assert (verified, evidence["verified"], evidence["outcome"]) == (0, True, "accepted")
-    assert (evidence["request"]["reference"], evidence["answer"]["entry_id"]) == ("r-1", "1-0")
+    (checked,) = evidence["files"]
+    assert (verified, evidence["verified"], checked["outcome"]) == (0, True, "accepted")
+    assert (checked["request"]["reference"], checked["answer"]["entry_id"]) == ("r-1", "1-0")
 
 
 def test_an_earn_by_spend_is_posted(cli: Cli) -> None:
@@ -279,8 +280,9 @@ def test_a_refusals_receipt_is_kept_and_verifies(cli: Cli) -> None:
         code, _ = cli.run("earn", *SALE, "--receipt", "receipt.json", *cli.hub(hub))
     verified, evidence = cli.run_json("verify", "receipt.json", "--hub-keys", str(cli.hub_keys))
 
+    (checked,) = evidence["files"]
     assert (code, verified) == (1, 0)
-    assert (evidence["outcome"], evidence["refusal"]["reason"]) == ("refused", "MEMBER_UNKNOWN")
+    assert (checked["outcome"], checked["refusal"]["reason"]) == ("refused", "MEMBER_UNKNOWN")
 
 
 def test_a_receipt_file_in_the_way_stops_the_command_before_it_is_sent(cli: Cli) -> None:

@@ -9,13 +9,9 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
@@ -25,7 +21,6 @@ from hypothesis import strategies as st
 from merchant_adapter import (
     ConfirmEarnCommand,
     EarnCommand,
-    Hub,
     PointsCommand,
     prepare_batch,
     verify_receipt,
@@ -43,84 +38,36 @@ from merchant_adapter.outbox import (
 from merchant_adapter.outbox.policy import BEHIND_DEAD_LETTER
 from tests.wire.adapter_fake_hub import (
     AUDIENCE,
-    CAFE_KEY,
     HUB_KEYS,
     Call,
-    FakeHub,
     Reply,
-    accepted,
     add_detail,
     fake_hub,
     refused,
     status,
 )
-from tongdui.exchange.v1.commands_pb2 import Command, CommandResult, EarnResponse
+from tests.wire.fake_ledger import (
+    CODE,
+    QUICK,
+    UNAVAILABLE,
+    WHEN,
+    Ledger,
+    MoodyHub,
+    acceptance,
+    hub_of,
+    open_hub,
+    refusal,
+    request_of,
+    sale,
+)
+from tongdui.exchange.v1.commands_pb2 import Command, CommandResult
 from tongdui.exchange.v1.points_service_pb2 import PostBatchRequest, PostBatchResponse
-
-CODE = grpc.StatusCode
-WHEN = datetime(2026, 1, 1, 12, tzinfo=UTC)
-QUICK = RetryPolicy(first_pause_seconds=0.002, longest_pause_seconds=0.02)
-UNAVAILABLE = refused(CODE.UNAVAILABLE, "HUB_UNAVAILABLE")
-
-
-def sale(member: str = "m-1", **changes: Any) -> EarnCommand:
-    values: dict[str, Any] = {"points": 5, "event_time": WHEN, "store_id": "s", "terminal_id": "t"}
-    return EarnCommand(**({"member_id": member, "reference": "r"} | values | changes))
-
-
-def acceptance(request_id: str) -> CommandResult:
-    return CommandResult(earn=EarnResponse(entry_id=f"e-{request_id}", points=5))
-
-
-def refusal(code: grpc.StatusCode, reason: str) -> CommandResult:
-    return CommandResult(error=status(code, reason))
-
-
-def request_of(command: Command) -> Any:
-    return getattr(command, command.WhichOneof("command") or "")
-
-
-@dataclass(slots=True)
-class Ledger:
-    """A hub's journal without rules: the first decision of a request id stays, whatever is asked again."""
-
-    decide: Callable[[Command], CommandResult] = lambda command: acceptance(request_of(command).request_id)
-    decided: dict[str, CommandResult] = field(default_factory=dict)
-    order: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    batch_sizes: list[int] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def post(self, call: Call) -> Reply:
-        request = PostBatchRequest.FromString(call.body)
-        with self.lock:
-            self.batch_sizes.append(len(request.commands))
-            return accepted(PostBatchResponse(results=[self.result(one) for one in request.commands]))
-
-    def result(self, command: Command) -> CommandResult:
-        own = request_of(command)
-        if own.request_id not in self.decided:
-            found = self.decide(command)
-            if found.WhichOneof("result") == "error" and found.error.code in (3, 8, 14):
-                return found  # not recorded
-            self.decided[own.request_id] = found
-            self.order[own.member_id].append(own.request_id)
-        return self.decided[own.request_id]
 
 
 @pytest.fixture
 def outbox(tmp_path: Path) -> Iterator[Outbox]:
     with Outbox.open(tmp_path / "outbox.db") as opened:
         yield opened
-
-
-@contextmanager
-def hub_of(ledger: Ledger) -> Iterator[FakeHub]:
-    with fake_hub(ledger.post) as hub:
-        yield hub
-
-
-async def open_hub(address: str, timeout_seconds: float = 5.0) -> Hub:
-    return Hub.connect(address, AUDIENCE, key=CAFE_KEY, hub_keys=HUB_KEYS, timeout_seconds=timeout_seconds)
 
 
 def drain(
@@ -176,47 +123,6 @@ def test_a_backlog_goes_in_batches_of_a_thousand_with_one_command_of_each_member
     for call in hub.calls:
         members = [request_of(one).member_id for one in PostBatchRequest.FromString(call.body).commands]
         assert len(set(members)) == len(members)
-
-
-@dataclass(slots=True)
-class MoodyHub:
-    """Fails before it decides, after it has decided, and for single commands, as chance has it."""
-
-    chance: random.Random
-    ledger: Ledger = field(default_factory=Ledger)
-    failures: Counter[str] = field(default_factory=Counter)
-
-    def __post_init__(self) -> None:
-        self.ledger.decide = self.decide
-
-    def happens(self, what: str, share: float) -> bool:
-        if self.chance.random() >= share:
-            return False
-        self.failures[what] += 1
-        return True
-
-    def decide(self, command: Command) -> CommandResult:
-        if self.happens("one unavailable", 0.15):
-            return refusal(CODE.UNAVAILABLE, "HUB_UNAVAILABLE")
-        if self.happens("one busy", 0.05):
-            return refusal(CODE.RESOURCE_EXHAUSTED, "HUB_BUSY")
-        if self.happens("refused", 0.1):
-            return refusal(CODE.FAILED_PRECONDITION, "MEMBER_FROZEN")
-        return acceptance(request_of(command).request_id)
-
-    def reply(self, call: Call) -> Reply:
-        if self.happens("unavailable", 0.1):
-            return UNAVAILABLE
-        if self.happens("busy", 0.05):
-            return refused(CODE.RESOURCE_EXHAUSTED, "HUB_BUSY")
-        if self.happens("defect", 0.05):
-            return refused(CODE.INTERNAL, "INTERNAL")
-        answer = self.ledger.post(call)
-        if self.happens("answer lost", 0.1):
-            return UNAVAILABLE
-        if self.happens("receipt lost", 0.1):
-            return Reply(body=answer.body, has_receipt=False)
-        return answer
 
 
 async def live_through(path: Path, address: str, sales: list[EarnCommand], chance: random.Random) -> None:

@@ -21,7 +21,8 @@ from exchange.core.refusals import Reason, Refusal
 
 
 def adjust_needs(command: Adjust, needs: Needs) -> None:
-    """The whole member, and what the command that it stands for follows."""
+    """The proposal, the whole member, and what the command that it stands for follows."""
+    needs.adjustments.add(command.adjustment_id)
     subject = command.subject
     if isinstance(subject, MoneyMove):
         needs.requests.append((command.partner_id, command.request_id))
@@ -38,6 +39,8 @@ def adjust_needs(command: Adjust, needs: Needs) -> None:
 
 def decide_adjust(command: Adjust, book: Book) -> Accepted | Refusal:
     """The checks and the posting of what it stands for, without late limit, authority, and frozen or closed state."""
+    if command.adjustment_id in book.withdrawn_adjustments:
+        return Refusal(Reason.ADJUSTMENT_WITHDRAWN)
     subject = command.subject
     if isinstance(subject, MoneyMove):
         return _move_money(command, subject, book)

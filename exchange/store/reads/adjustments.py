@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Select, Text, and_, cast, select
 
-from exchange.core.ids import OPERATOR
+from exchange.core.ids import OPERATOR, entry_text
 from exchange.store.tables import ADJUSTMENTS, REQUESTS
 
 REFERENCE_PREFIX: Final = "adjustment-"
 
 
 class Adjustment(NamedTuple):
-    """A correction; the batch and index of its entry are None until it is posted."""
+    """A correction; the batch and index of its entry are None until it is posted, the withdrawal until there is one."""
 
     adjustment_id: int
     proposal: bytes
     proposed_by: str
     propose_time: datetime
+    withdrawn_by: str | None
+    withdraw_reason: str | None
+    withdraw_time: datetime | None
     batch_id: int | None
     entry_index: int | None
+
+    @property
+    def entry_id(self) -> str:
+        """The entry it was posted as; empty until it is."""
+        return "" if self.batch_id is None else entry_text(self.batch_id, self.entry_index or 0)
 
 
 def adjustment_reference(adjustment_id: int) -> str:
@@ -43,11 +51,11 @@ def list_adjustments(
     if before is not None:
         statement = statement.where(ADJUSTMENTS.c.adjustment_id < before)
     if open_only:
-        statement = statement.where(REQUESTS.c.batch_id.is_(None))
+        statement = statement.where(REQUESTS.c.batch_id.is_(None), ADJUSTMENTS.c.withdraw_time.is_(None))
     return [Adjustment._make(row) for row in connection.execute(statement)]
 
 
-def _select() -> Select[tuple[int, bytes, str, datetime, int, int]]:
+def _select() -> Select[Any]:
     reference = REFERENCE_PREFIX + cast(ADJUSTMENTS.c.adjustment_id, Text)
     posted = and_(
         REQUESTS.c.partner_id == OPERATOR,
@@ -57,6 +65,7 @@ def _select() -> Select[tuple[int, bytes, str, datetime, int, int]]:
         REQUESTS.c.part == 0,
         REQUESTS.c.accepted,
     )
-    return select(*ADJUSTMENTS.c, REQUESTS.c.batch_id, REQUESTS.c.entry_index).select_from(
+    proposed = [it for it in ADJUSTMENTS.c if it.name != "request_id"]
+    return select(*proposed, REQUESTS.c.batch_id, REQUESTS.c.entry_index).select_from(
         ADJUSTMENTS.outerjoin(REQUESTS, posted)
     )

@@ -632,6 +632,58 @@ class ApproveAdjustmentResponse(_message.Message):
 Global___ApproveAdjustmentResponse: _TypeAlias = ApproveAdjustmentResponse  # noqa: Y015
 
 @_typing.final
+class WithdrawAdjustmentRequest(_message.Message):
+    """Withdraws a correction."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ADJUSTMENT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Required. The caller's id of this decision."""
+    adjustment_id: _builtins.int
+    """Required. The correction."""
+    reason: _builtins.str
+    """Required. Why, for people: at most 200 characters."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        adjustment_id: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjustment_id", b"adjustment_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawAdjustmentRequest: _TypeAlias = WithdrawAdjustmentRequest  # noqa: Y015
+
+@_typing.final
+class WithdrawAdjustmentResponse(_message.Message):
+    """The correction is withdrawn."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADJUSTMENT_ID_FIELD_NUMBER: _builtins.int
+    adjustment_id: _builtins.int
+    """The correction."""
+    def __init__(
+        self,
+        *,
+        adjustment_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjustment_id", b"adjustment_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawAdjustmentResponse: _TypeAlias = WithdrawAdjustmentResponse  # noqa: Y015
+
+@_typing.final
 class ListAdjustmentsRequest(_message.Message):
     """Names the corrections to list."""
 
@@ -645,7 +697,7 @@ class ListAdjustmentsRequest(_message.Message):
     page_token: _builtins.str
     """Optional. `next_page_token` of the page before."""
     open_only: _builtins.bool
-    """Only those that nobody has approved yet."""
+    """Only those that nobody has approved or withdrawn yet."""
     def __init__(
         self,
         *,
@@ -691,7 +743,7 @@ Global___ListAdjustmentsResponse: _TypeAlias = ListAdjustmentsResponse  # noqa: 
 
 @_typing.final
 class Adjustment(_message.Message):
-    """A correction, proposed or posted."""
+    """A correction: proposed, posted or withdrawn."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -700,12 +752,19 @@ class Adjustment(_message.Message):
     PROPOSED_BY_FIELD_NUMBER: _builtins.int
     PROPOSE_TIME_FIELD_NUMBER: _builtins.int
     ENTRY_ID_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_BY_FIELD_NUMBER: _builtins.int
+    WITHDRAW_REASON_FIELD_NUMBER: _builtins.int
+    WITHDRAW_TIME_FIELD_NUMBER: _builtins.int
     adjustment_id: _builtins.int
     """Names it."""
     proposed_by: _builtins.str
     """Who proposed it."""
     entry_id: _builtins.str
     """The entry, once it is posted."""
+    withdrawn_by: _builtins.str
+    """Who withdrew it; empty where nobody did."""
+    withdraw_reason: _builtins.str
+    """Why it was withdrawn."""
     @_builtins.property
     def proposal(self) -> Global___ProposeAdjustmentRequest:
         """What was proposed."""
@@ -713,6 +772,10 @@ class Adjustment(_message.Message):
     @_builtins.property
     def propose_time(self) -> _timestamp_pb2.Timestamp:
         """When, by the database's clock."""
+
+    @_builtins.property
+    def withdraw_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was withdrawn, by the database's clock."""
 
     def __init__(
         self,
@@ -722,10 +785,13 @@ class Adjustment(_message.Message):
         proposed_by: _builtins.str = ...,
         propose_time: _timestamp_pb2.Timestamp | None = ...,
         entry_id: _builtins.str = ...,
+        withdrawn_by: _builtins.str = ...,
+        withdraw_reason: _builtins.str = ...,
+        withdraw_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["proposal", b"proposal", "propose_time", b"propose_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["proposal", b"proposal", "propose_time", b"propose_time", "withdraw_time", b"withdraw_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjustment_id", b"adjustment_id", "entry_id", b"entry_id", "proposal", b"proposal", "propose_time", b"propose_time", "proposed_by", b"proposed_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjustment_id", b"adjustment_id", "entry_id", b"entry_id", "proposal", b"proposal", "propose_time", b"propose_time", "proposed_by", b"proposed_by", "withdraw_reason", b"withdraw_reason", "withdraw_time", b"withdraw_time", "withdrawn_by", b"withdrawn_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -76,6 +76,11 @@ class AccountsServiceStub:
                 request_serializer=tongdui_dot_exchange_dot_v1_dot_accounts__service__pb2.ApproveAdjustmentRequest.SerializeToString,
                 response_deserializer=tongdui_dot_exchange_dot_v1_dot_accounts__service__pb2.ApproveAdjustmentResponse.FromString,
                 _registered_method=True)
+        self.WithdrawAdjustment = channel.unary_unary(
+                '/tongdui.exchange.v1.AccountsService/WithdrawAdjustment',
+                request_serializer=tongdui_dot_exchange_dot_v1_dot_accounts__service__pb2.WithdrawAdjustmentRequest.SerializeToString,
+                response_deserializer=tongdui_dot_exchange_dot_v1_dot_accounts__service__pb2.WithdrawAdjustmentResponse.FromString,
+                _registered_method=True)
         self.ListAdjustments = channel.unary_unary(
                 '/tongdui.exchange.v1.AccountsService/ListAdjustments',
                 request_serializer=tongdui_dot_exchange_dot_v1_dot_accounts__service__pb2.ListAdjustmentsRequest.SerializeToString,
@@ -149,9 +154,18 @@ class AccountsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ApproveAdjustment(self, request, context):
-        """Posts a proposed correction. Not by the person who proposed it (`SAME_PERSON`). `ADJUSTMENT_UNKNOWN`, and what
-        the command that it stands for may be refused for, but for lateness and the member's authority. Operators and
-        finance checkers.
+        """Posts a proposed correction. Not by the person who proposed it (`SAME_PERSON`). `ADJUSTMENT_UNKNOWN`,
+        `ADJUSTMENT_WITHDRAWN`, and what the command that it stands for may be refused for, but for lateness and the
+        member's authority. Operators and finance checkers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawAdjustment(self, request, context):
+        """Takes a proposed correction back, for ever: it can't be approved any more. By the person who proposed it, or by
+        operators and finance checkers (`ROLE_REQUIRED`). `ADJUSTMENT_UNKNOWN`, `ADJUSTMENT_POSTED`,
+        `ADJUSTMENT_WITHDRAWN`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -215,6 +229,11 @@ def add_AccountsServiceServicer_to_server(servicer, server):
                     servicer.ApproveAdjustment,
                     request_deserializer=tongdui_dot_exchange_dot_v1_dot_accounts__service__pb2.ApproveAdjustmentRequest.FromString,
                     response_serializer=tongdui_dot_exchange_dot_v1_dot_accounts__service__pb2.ApproveAdjustmentResponse.SerializeToString,
+            ),
+            'WithdrawAdjustment': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawAdjustment,
+                    request_deserializer=tongdui_dot_exchange_dot_v1_dot_accounts__service__pb2.WithdrawAdjustmentRequest.FromString,
+                    response_serializer=tongdui_dot_exchange_dot_v1_dot_accounts__service__pb2.WithdrawAdjustmentResponse.SerializeToString,
             ),
             'ListAdjustments': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAdjustments,
@@ -445,6 +464,33 @@ class AccountsService:
             '/tongdui.exchange.v1.AccountsService/ApproveAdjustment',
             tongdui_dot_exchange_dot_v1_dot_accounts__service__pb2.ApproveAdjustmentRequest.SerializeToString,
             tongdui_dot_exchange_dot_v1_dot_accounts__service__pb2.ApproveAdjustmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawAdjustment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tongdui.exchange.v1.AccountsService/WithdrawAdjustment',
+            tongdui_dot_exchange_dot_v1_dot_accounts__service__pb2.WithdrawAdjustmentRequest.SerializeToString,
+            tongdui_dot_exchange_dot_v1_dot_accounts__service__pb2.WithdrawAdjustmentResponse.FromString,
             options,
             channel_credentials,
             insecure,

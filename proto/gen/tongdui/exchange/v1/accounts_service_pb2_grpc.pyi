@@ -62,9 +62,14 @@ class AccountsServiceStub:
     Operators and finance makers.
     """
     ApproveAdjustment: _grpc.UnaryUnaryMultiCallable[_accounts_service_pb2.ApproveAdjustmentRequest, _accounts_service_pb2.ApproveAdjustmentResponse]
-    """Posts a proposed correction. Not by the person who proposed it (`SAME_PERSON`). `ADJUSTMENT_UNKNOWN`, and what
-    the command that it stands for may be refused for, but for lateness and the member's authority. Operators and
-    finance checkers.
+    """Posts a proposed correction. Not by the person who proposed it (`SAME_PERSON`). `ADJUSTMENT_UNKNOWN`,
+    `ADJUSTMENT_WITHDRAWN`, and what the command that it stands for may be refused for, but for lateness and the
+    member's authority. Operators and finance checkers.
+    """
+    WithdrawAdjustment: _grpc.UnaryUnaryMultiCallable[_accounts_service_pb2.WithdrawAdjustmentRequest, _accounts_service_pb2.WithdrawAdjustmentResponse]
+    """Takes a proposed correction back, for ever: it can't be approved any more. By the person who proposed it, or by
+    operators and finance checkers (`ROLE_REQUIRED`). `ADJUSTMENT_UNKNOWN`, `ADJUSTMENT_POSTED`,
+    `ADJUSTMENT_WITHDRAWN`.
     """
     ListAdjustments: _grpc.UnaryUnaryMultiCallable[_accounts_service_pb2.ListAdjustmentsRequest, _accounts_service_pb2.ListAdjustmentsResponse]
     """Lists corrections, newest first."""
@@ -108,9 +113,14 @@ class AccountsServiceAsyncStub(AccountsServiceStub):
     Operators and finance makers.
     """
     ApproveAdjustment: _aio.UnaryUnaryMultiCallable[_accounts_service_pb2.ApproveAdjustmentRequest, _accounts_service_pb2.ApproveAdjustmentResponse]  # type: ignore[assignment]
-    """Posts a proposed correction. Not by the person who proposed it (`SAME_PERSON`). `ADJUSTMENT_UNKNOWN`, and what
-    the command that it stands for may be refused for, but for lateness and the member's authority. Operators and
-    finance checkers.
+    """Posts a proposed correction. Not by the person who proposed it (`SAME_PERSON`). `ADJUSTMENT_UNKNOWN`,
+    `ADJUSTMENT_WITHDRAWN`, and what the command that it stands for may be refused for, but for lateness and the
+    member's authority. Operators and finance checkers.
+    """
+    WithdrawAdjustment: _aio.UnaryUnaryMultiCallable[_accounts_service_pb2.WithdrawAdjustmentRequest, _accounts_service_pb2.WithdrawAdjustmentResponse]  # type: ignore[assignment]
+    """Takes a proposed correction back, for ever: it can't be approved any more. By the person who proposed it, or by
+    operators and finance checkers (`ROLE_REQUIRED`). `ADJUSTMENT_UNKNOWN`, `ADJUSTMENT_POSTED`,
+    `ADJUSTMENT_WITHDRAWN`.
     """
     ListAdjustments: _aio.UnaryUnaryMultiCallable[_accounts_service_pb2.ListAdjustmentsRequest, _accounts_service_pb2.ListAdjustmentsResponse]  # type: ignore[assignment]
     """Lists corrections, newest first."""
@@ -199,9 +209,20 @@ class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _accounts_service_pb2.ApproveAdjustmentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_service_pb2.ApproveAdjustmentResponse, _abc.Awaitable[_accounts_service_pb2.ApproveAdjustmentResponse]]:
-        """Posts a proposed correction. Not by the person who proposed it (`SAME_PERSON`). `ADJUSTMENT_UNKNOWN`, and what
-        the command that it stands for may be refused for, but for lateness and the member's authority. Operators and
-        finance checkers.
+        """Posts a proposed correction. Not by the person who proposed it (`SAME_PERSON`). `ADJUSTMENT_UNKNOWN`,
+        `ADJUSTMENT_WITHDRAWN`, and what the command that it stands for may be refused for, but for lateness and the
+        member's authority. Operators and finance checkers.
+        """
+
+    @_abc_1.abstractmethod
+    def WithdrawAdjustment(
+        self,
+        request: _accounts_service_pb2.WithdrawAdjustmentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_service_pb2.WithdrawAdjustmentResponse, _abc.Awaitable[_accounts_service_pb2.WithdrawAdjustmentResponse]]:
+        """Takes a proposed correction back, for ever: it can't be approved any more. By the person who proposed it, or by
+        operators and finance checkers (`ROLE_REQUIRED`). `ADJUSTMENT_UNKNOWN`, `ADJUSTMENT_POSTED`,
+        `ADJUSTMENT_WITHDRAWN`.
         """
 
     @_abc_1.abstractmethod

@@ -89,8 +89,9 @@ class ReconciliationServiceServicer:
         """Hands in the calling partner's record of one business day: first a header, then the file's bytes in order. The
         signature is over the header message, which states how many bytes follow and their SHA-256, and nothing is taken
         in before all of them have come and agree with it: `SIGNATURE_INVALID` else. A file is accepted as a whole or
-        leaves no trace. The same file again gets the same answer. Partners only. `FILE_MALFORMED`, `CONTROL_TOTAL`,
-        `WINDOW_CERTIFIED`, `REQUEST_ID_REUSED`, `HUB_BUSY` (a partner has 2 uploads under way, a server 8).
+        leaves no trace. The file that counts, sent again, gets the same answer; another one takes its place as long as
+        the day's window is not certified. Partners only. `FILE_MALFORMED`, `CONTROL_TOTAL`, `WINDOW_CERTIFIED`,
+        `REQUEST_ID_REUSED`, `HUB_BUSY` (a partner has 2 uploads under way, a server 8).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

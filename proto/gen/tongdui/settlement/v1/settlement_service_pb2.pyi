@@ -186,6 +186,8 @@ class GetStatementResponse(_message.Message):
     LINES_FIELD_NUMBER: _builtins.int
     NET_MINOR_FIELD_NUMBER: _builtins.int
     CLOSING_MINOR_FIELD_NUMBER: _builtins.int
+    EXACT_MICROS_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_SHA256_FIELD_NUMBER: _builtins.int
     partner_id: _builtins.str
     """The partner."""
     opening_minor: _builtins.int
@@ -194,6 +196,10 @@ class GetStatementResponse(_message.Message):
     """The day's net position: the sum of the lines."""
     closing_minor: _builtins.int
     """The net position to date after this day."""
+    exact_micros: _builtins.int
+    """The day's exact net position in micros: the sum of the lines' exact amounts."""
+    certificate_sha256: _builtins.bytes
+    """SHA-256 of the signed certificate that states this statement. Empty as long as the day is not certified."""
     @_builtins.property
     def window_date(self) -> _date_pb2.Date:
         """The business day."""
@@ -211,10 +217,12 @@ class GetStatementResponse(_message.Message):
         lines: _abc.Iterable[Global___StatementLine] | None = ...,
         net_minor: _builtins.int = ...,
         closing_minor: _builtins.int = ...,
+        exact_micros: _builtins.int = ...,
+        certificate_sha256: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["window_date", b"window_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["closing_minor", b"closing_minor", "lines", b"lines", "net_minor", b"net_minor", "opening_minor", b"opening_minor", "partner_id", b"partner_id", "window_date", b"window_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_sha256", b"certificate_sha256", "closing_minor", b"closing_minor", "exact_micros", b"exact_micros", "lines", b"lines", "net_minor", b"net_minor", "opening_minor", b"opening_minor", "partner_id", b"partner_id", "window_date", b"window_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -229,22 +237,34 @@ class StatementLine(_message.Message):
     COMPONENT_FIELD_NUMBER: _builtins.int
     EXACT_MICROS_FIELD_NUMBER: _builtins.int
     AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    LINE_COUNT_FIELD_NUMBER: _builtins.int
+    EXACT_TO_DATE_MICROS_FIELD_NUMBER: _builtins.int
+    AMOUNT_TO_DATE_MINOR_FIELD_NUMBER: _builtins.int
     component: _builtins.str
     """The component, such as `BURN_REIMBURSE`."""
     exact_micros: _builtins.int
     """The day's exact amount in micros."""
     amount_minor: _builtins.int
     """The amount to settle, in minor units."""
+    line_count: _builtins.int
+    """How many money lines of the day are behind it."""
+    exact_to_date_micros: _builtins.int
+    """The exact amount to date in micros, this day included."""
+    amount_to_date_minor: _builtins.int
+    """What is settled to date in minor units, this day included."""
     def __init__(
         self,
         *,
         component: _builtins.str = ...,
         exact_micros: _builtins.int = ...,
         amount_minor: _builtins.int = ...,
+        line_count: _builtins.int = ...,
+        exact_to_date_micros: _builtins.int = ...,
+        amount_to_date_minor: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "component", b"component", "exact_micros", b"exact_micros"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "amount_to_date_minor", b"amount_to_date_minor", "component", b"component", "exact_micros", b"exact_micros", "exact_to_date_micros", b"exact_to_date_micros", "line_count", b"line_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -71,7 +71,8 @@ class SettlementServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetStatement(self, request, context):
-        """Reads one partner's statement of one day. `SETTLEMENT_UNKNOWN` where there is none.
+        """Reads one partner's statement of one day, whole enough to compute the SHA-256 by which the day's certificate
+        names it, and with a receipt, which proves it offline. `SETTLEMENT_UNKNOWN` where there is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,7 +38,9 @@ class SettlementServiceStub:
     ListSettlements: _grpc.UnaryUnaryMultiCallable[_settlement_service_pb2.ListSettlementsRequest, _settlement_service_pb2.ListSettlementsResponse]
     """Lists settled business days, newest first."""
     GetStatement: _grpc.UnaryUnaryMultiCallable[_settlement_service_pb2.GetStatementRequest, _settlement_service_pb2.GetStatementResponse]
-    """Reads one partner's statement of one day. `SETTLEMENT_UNKNOWN` where there is none."""
+    """Reads one partner's statement of one day, whole enough to compute the SHA-256 by which the day's certificate
+    names it, and with a receipt, which proves it offline. `SETTLEMENT_UNKNOWN` where there is none.
+    """
     ListStatementEntries: _grpc.UnaryUnaryMultiCallable[_settlement_service_pb2.ListStatementEntriesRequest, _settlement_service_pb2.ListStatementEntriesResponse]
     """Lists the entries behind one line of a partner's statement, in the ledger's order; their amounts add up to the
     line's exact amount. A partner sees its own. `SETTLEMENT_UNKNOWN` where there is no such day.
@@ -58,7 +60,9 @@ class SettlementServiceAsyncStub(SettlementServiceStub):
     ListSettlements: _aio.UnaryUnaryMultiCallable[_settlement_service_pb2.ListSettlementsRequest, _settlement_service_pb2.ListSettlementsResponse]  # type: ignore[assignment]
     """Lists settled business days, newest first."""
     GetStatement: _aio.UnaryUnaryMultiCallable[_settlement_service_pb2.GetStatementRequest, _settlement_service_pb2.GetStatementResponse]  # type: ignore[assignment]
-    """Reads one partner's statement of one day. `SETTLEMENT_UNKNOWN` where there is none."""
+    """Reads one partner's statement of one day, whole enough to compute the SHA-256 by which the day's certificate
+    names it, and with a receipt, which proves it offline. `SETTLEMENT_UNKNOWN` where there is none.
+    """
     ListStatementEntries: _aio.UnaryUnaryMultiCallable[_settlement_service_pb2.ListStatementEntriesRequest, _settlement_service_pb2.ListStatementEntriesResponse]  # type: ignore[assignment]
     """Lists the entries behind one line of a partner's statement, in the ledger's order; their amounts add up to the
     line's exact amount. A partner sees its own. `SETTLEMENT_UNKNOWN` where there is no such day.
@@ -87,7 +91,9 @@ class SettlementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _settlement_service_pb2.GetStatementRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_settlement_service_pb2.GetStatementResponse, _abc.Awaitable[_settlement_service_pb2.GetStatementResponse]]:
-        """Reads one partner's statement of one day. `SETTLEMENT_UNKNOWN` where there is none."""
+        """Reads one partner's statement of one day, whole enough to compute the SHA-256 by which the day's certificate
+        names it, and with a receipt, which proves it offline. `SETTLEMENT_UNKNOWN` where there is none.
+        """
 
     @_abc_1.abstractmethod
     def ListStatementEntries(

@@ -206,6 +206,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND, not recorded. No correction has this id."""
     ERROR_REASON_TERMINAL_UNKNOWN: _ErrorReason.ValueType  # 98
     """NOT_FOUND, not recorded. No pay code was ever tried at this terminal."""
+    ERROR_REASON_ADJUSTMENT_WITHDRAWN: _ErrorReason.ValueType  # 101
+    """FAILED_PRECONDITION, recorded. The correction was withdrawn and can't be approved any more. A second withdrawal
+    decides nothing, and is not recorded.
+    """
+    ERROR_REASON_ADJUSTMENT_POSTED: _ErrorReason.ValueType  # 102
+    """FAILED_PRECONDITION, not recorded. The correction is posted and can't be withdrawn; metadata `entry_id`."""
     ERROR_REASON_CURSOR_AHEAD: _ErrorReason.ValueType  # 110
     """OUT_OF_RANGE, not recorded. The cursor is past the end of the journal, so it is of another ledger or of a
     state that was lost; metadata `last_sequence`.
@@ -446,6 +452,12 @@ ERROR_REASON_ADJUSTMENT_UNKNOWN: ErrorReason.ValueType  # 97
 """NOT_FOUND, not recorded. No correction has this id."""
 ERROR_REASON_TERMINAL_UNKNOWN: ErrorReason.ValueType  # 98
 """NOT_FOUND, not recorded. No pay code was ever tried at this terminal."""
+ERROR_REASON_ADJUSTMENT_WITHDRAWN: ErrorReason.ValueType  # 101
+"""FAILED_PRECONDITION, recorded. The correction was withdrawn and can't be approved any more. A second withdrawal
+decides nothing, and is not recorded.
+"""
+ERROR_REASON_ADJUSTMENT_POSTED: ErrorReason.ValueType  # 102
+"""FAILED_PRECONDITION, not recorded. The correction is posted and can't be withdrawn; metadata `entry_id`."""
 ERROR_REASON_CURSOR_AHEAD: ErrorReason.ValueType  # 110
 """OUT_OF_RANGE, not recorded. The cursor is past the end of the journal, so it is of another ledger or of a
 state that was lost; metadata `last_sequence`.

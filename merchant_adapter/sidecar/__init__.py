@@ -1,0 +1,1 @@
+"""The sidecar: local HTTP/JSON in front of an outbox and a hub, for a mall written in anything."""
