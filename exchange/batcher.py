@@ -3,11 +3,11 @@
 One batch is one transaction. A lone command in an idle hub waits for no timer; a second batch starts beside a
 running one only when enough commands wait to make it worth a connection. Where many call at once, the next batch
 waits a moment for those that the last one has just answered, as PostgreSQL's `commit_delay` does for siblings:
-larger batches cost the hub, its database and its callers less than the moment. A small batch runs in the event loop,
-because a thread beside it would cost more in hand-overs of the interpreter than its work; a large one has a
-thread, so that callers are still heard. Batches that run side by side never
-share a member: they would wait for each other's locks in the database, so a command whose member is busy
-waits here for the next batch instead. A call may so be decided in parts, which changes no answer.
+larger batches cost the hub, its database and its callers less than the moment. A small batch runs in the event
+loop, because a thread beside it would cost more in hand-overs of the interpreter than its work; a large one has a
+thread, so that callers are still heard. Batches that run side by side never share a member: they would wait for
+each other's locks in the database, so a command whose member is busy waits here for the next batch instead. A call
+may so be decided in parts, which changes no answer.
 """
 
 from __future__ import annotations
@@ -47,17 +47,14 @@ SMALL: Final = 100
 MAX_QUEUE: Final = 20_000
 """Commands that may wait; one more is refused, because it would only time out."""
 
-WORTH_A_CONNECTION: Final = 250
-"""Waiting commands that start a batch beside a running one."""
-
 SIBLINGS: Final = 8
 """Calls of a batch from which on the next one gathers."""
 
 GATHER_SECONDS: Final = 0.008
-"""How long after such a batch the next one starts, unless `GATHERED` commands wait before."""
+"""How long after such a batch the next one starts, unless `WORTH_A_BATCH` commands wait before."""
 
-GATHERED: Final = 32
-"""Commands that are worth a batch. More would leave the database idle while they come."""
+WORTH_A_BATCH: Final = 24
+"""Waiting commands that start a batch at once, beside a running one too: more would leave the database idle."""
 
 MAX_RETRIES: Final = 3
 """Repeats of a batch that met a deadlock, a serialization failure or a racing request id."""
@@ -173,7 +170,7 @@ class Batcher:
     def _start_soon(self) -> None:
         """Not at once but when the loop has run what is ready now: calls that come together share a batch."""
         loop = asyncio.get_running_loop()
-        enough = self._queued >= GATHERED
+        enough = self._queued >= WORTH_A_BATCH
         if self._starting is not None:
             if not (enough and self._gathering):
                 return
@@ -194,7 +191,7 @@ class Batcher:
 
     def _start_batches(self) -> None:
         while self._queue and self._idle:
-            if self._running and self._queued < WORTH_A_CONNECTION:
+            if self._running and self._queued < WORTH_A_BATCH:
                 return
             batch = self._take()
             if not batch:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import psycopg
 import pytest
 
-from exchange.batcher import GATHERED, MAX_QUEUE, SIBLINGS, Answer, Batcher, QueueFull
+from exchange.batcher import MAX_QUEUE, SIBLINGS, WORTH_A_BATCH, Answer, Batcher, QueueFull
 from exchange.core.commands import Authority, Command, Wake
 from exchange.core.decisions import Accepted, Decision
 from exchange.core.planner import plan
@@ -169,11 +169,11 @@ def test_a_batch_stops_gathering_as_soon_as_enough_wait(shop: Shop, monkeypatch:
         waits = asyncio.create_task(batcher.submit([earn("waits", member_id=shop.members[0])], None))
         await asyncio.sleep(0.1)
         assert not waits.done()
-        await asyncio.wait_for(asyncio.gather(waits, call_together(batcher, shop, "more", GATHERED - 1)), 60)
+        await asyncio.wait_for(asyncio.gather(waits, call_together(batcher, shop, "more", WORTH_A_BATCH - 1)), 60)
 
     posting(shop, crowd_on_crowd)
 
-    assert batch_sizes(shop) == [SIBLINGS, GATHERED]
+    assert batch_sizes(shop) == [SIBLINGS, WORTH_A_BATCH]
 
 
 def test_a_batcher_that_stops_does_not_wait_for_what_gathers(
@@ -518,11 +518,11 @@ def test_a_server_nobody_can_reach_is_unavailable() -> None:
 
 def test_when_the_database_dies_every_call_of_every_running_batch_is_told(crowd: Shop) -> None:
     members = crowd.members
-    # Decided in parts: 1,000 and then 1,000; the 110 that are left are too few for a batch beside that one until
+    # Decided in parts: 1,000 and then 1,000; the 20 that are left are too few for a batch beside that one until
     # the small call comes, and ten of them stay behind then too, because their member is busy.
-    large: list[Command] = [earn(f"l-{it}", member_id=it) for it in members[:2_100]]
+    large: list[Command] = [earn(f"l-{it}", member_id=it) for it in members[:2_010]]
     large += [earn(f"w-{number}", member_id=members[1_000]) for number in range(10)]
-    small: list[Command] = [earn(f"s-{it}", member_id=it) for it in members[2_100:2_300]]
+    small: list[Command] = [earn(f"s-{it}", member_id=it) for it in members[2_010:2_210]]
 
     async def die(batcher: Batcher) -> list[list[Answer] | BaseException]:
         with psycopg.connect(crowd.url) as holding:
