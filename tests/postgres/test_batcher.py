@@ -169,7 +169,9 @@ def test_a_batch_stops_gathering_as_soon_as_enough_wait(shop: Shop, monkeypatch:
         waits = asyncio.create_task(batcher.submit([earn("waits", member_id=shop.members[0])], None))
         await asyncio.sleep(0.1)
         assert not waits.done()
-        await asyncio.wait_for(asyncio.gather(waits, call_together(batcher, shop, "more", WORTH_A_BATCH - 1)), 60)
+        await asyncio.wait_for(
+            asyncio.gather(waits, call_together(batcher, shop, "more", WORTH_A_BATCH - 1)), 60
+        )
 
     posting(shop, crowd_on_crowd)
 
