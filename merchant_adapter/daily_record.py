@@ -80,15 +80,18 @@ class DailyRecord:
         )
 
     def deals(self, day: date) -> Iterator[Deal]:
-        """What the hub accepted on that day, in its order."""
+        """What the hub accepted on that day, each deal once: outbox by outbox, in the hub's order."""
         days = self.calendar().days
         begin, end = to_ms(days.begin(day)), to_ms(days.end(day))
-        for outbox in self._outboxes:
+        for number, outbox in enumerate(self._outboxes):
+            given = self._outboxes[:number]
             place: Place | None = BEGINNING
             while place is not None:
                 found, place = _read(outbox, partial(outbox.history.decided, begin, end, place, AT_ONCE))
                 for one in found:
-                    yield self._deal(one)
+                    # A request id is one deal at the hub, also where two outboxes asked for it.
+                    if not any(_is_accepted(before.find(one.request_id)) for before in given):
+                        yield self._deal(one)
 
     def unsettled(self, day: date) -> Iterator[Unsettled]:
         """Commands of events up to that day without a final answer: they are in no record yet."""
@@ -152,14 +155,14 @@ class DailyRecord:
         confirmed = self._answered(
             lambda outbox: _read(outbox, partial(outbox.history.follower, original, "confirm_earn"))
         )
-        if confirmed is not None and confirmed.decided_time <= taken.answer.decided_time:
-            return confirmed
-        return earned
+        # By what is left of it, not by time: a whole batch is decided at one moment.
+        left = taken.answer.remaining_points  # type: ignore[attr-defined]  # the answer to a claw back
+        return confirmed if confirmed is not None and left < confirmed.points else earned
 
     def _answered(self, find: Callable[[Outbox], Archived | None]) -> PointsAnswer | None:
         for outbox in self._outboxes:
             found = find(outbox)
-            if found is not None and found.state is State.ACCEPTED:
+            if found is not None and _is_accepted(found):
                 return _accepted(found).answer
         return None
 
@@ -229,6 +232,10 @@ def _found(entry_id: str, pages: Callable[..., EntryPage]) -> Entry:
         token = page.next_page_token
         if not token:
             raise Unreadable(f"the hub's journal has no entry {entry_id} that this partner posted")
+
+
+def _is_accepted(found: Archived | None) -> bool:
+    return found is not None and found.state is State.ACCEPTED
 
 
 def _accepted(found: Archived) -> Accepted:

@@ -251,6 +251,8 @@ def _hub_receipt(file: str, fields: JsonObject) -> Receipt:
 
 
 def _octets(text: str) -> bytes:
+    if not text.isascii():
+        raise binascii.Error("not ASCII")
     octets = base64.b64decode(text, validate=True)
     if base64.b64encode(octets).decode("ascii") != text:
         raise binascii.Error("not the one spelling of these bytes")

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from settlement.core.roles import Act
 from settlement.core.run_state import StepOutOfOrder, WindowState
-from settlement.people import Actor, refuse_same_person
+from settlement.people import MAX_REASON, Actor, refuse_same_person
 from settlement.store import intake, profiles
 from settlement.store.load import load_window
 from settlement.store.reconciliation_tables import waivers
@@ -31,6 +31,8 @@ def propose_waiver(
     person = actor.check(connection, Act.PROPOSE_WAIVER)
     if not reason.strip():
         raise WaiverRefused("reason: a waiver needs one")
+    if len(reason) > MAX_REASON:
+        raise WaiverRefused(f"reason: {len(reason):,} characters, at most {MAX_REASON:,}")
     if not profiles.partner_known(connection, partner_id):
         raise WaiverRefused(f"partner: the hub has no {partner_id[:64]!r}")
     _refuse_needless(connection, window_date, partner_id)

@@ -1,6 +1,8 @@
 """Arguments that several commands share, and the hub they name."""
 
 import argparse
+import re
+from datetime import date
 from pathlib import Path
 
 from merchant_adapter.channel import DEFAULT_TIMEOUT_SECONDS
@@ -14,6 +16,23 @@ from merchant_adapter.transport import Tls
 Subparsers = argparse._SubParsersAction
 
 
+def address(text: str) -> str:
+    """`host:port` or `unix:PATH`; gRPC would take an URL for a name, and no port for 443."""
+    if scheme := re.match("(http|grpc)s?://", text):
+        raise argparse.ArgumentTypeError(f"{text}: give host:port or unix:PATH, without {scheme[0]}")
+    if ":" not in text:
+        raise argparse.ArgumentTypeError(f"{text}: the port is missing; give host:port or unix:PATH")
+    return text
+
+
+def day(text: str) -> date:
+    """A day as YYYY-MM-DD."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text}: not a day; give YYYY-MM-DD") from error
+
+
 def hub_arguments() -> argparse.ArgumentParser:
     """A parent parser with everything needed to call a hub."""
     parent = argparse.ArgumentParser(add_help=False)
@@ -25,7 +44,9 @@ def hub_arguments() -> argparse.ArgumentParser:
 def add_address(parser: argparse.ArgumentParser, *, required: bool) -> None:
     """Where the hub is and how to know that it is the hub."""
     group = parser.add_argument_group("hub")
-    group.add_argument("--hub", required=required, metavar="ADDRESS", help="host:port or unix:PATH")
+    group.add_argument(
+        "--hub", type=address, required=required, metavar="ADDRESS", help="host:port or unix:PATH"
+    )
     group.add_argument("--audience", required=True, help="the hub's name, agreed at onboarding")
     group.add_argument(
         "--hub-keys", required=required, metavar="FILE", help="the hub's public keys, a JSON Web Key Set"
@@ -51,7 +72,9 @@ def add_settlement() -> argparse.ArgumentParser:
     parent = argparse.ArgumentParser(add_help=False)
     parent.add_argument("--key", required=True, metavar="FILE", help="the key that signs")
     group = parent.add_argument_group("settlement")
-    group.add_argument("--settlement", required=True, metavar="ADDRESS", help="host:port or unix:PATH")
+    group.add_argument(
+        "--settlement", type=address, required=True, metavar="ADDRESS", help="host:port or unix:PATH"
+    )
     group.add_argument("--audience", required=True, help="the hub's name, agreed at onboarding")
     group.add_argument(
         "--settlement-keys",

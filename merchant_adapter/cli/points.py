@@ -2,10 +2,10 @@
 
 import argparse
 import time
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
-from merchant_adapter.cli.arguments import Subparsers, connect, hub_arguments
+from merchant_adapter.cli.arguments import Subparsers, connect, day, hub_arguments
 from merchant_adapter.cli.report import ExitCode, Report, failure, plain
 from merchant_adapter.errors import HubError
 from merchant_adapter.points_commands import BurnCommand, EarnCommand
@@ -29,7 +29,7 @@ def add(subparsers: "Subparsers[argparse.ArgumentParser]", shown: argparse.Argum
     basis = earn.add_mutually_exclusive_group(required=True)
     basis.add_argument("--points", type=int)
     basis.add_argument("--spend-minor", type=int, help="eligible spend in minor units, such as fen")
-    earn.add_argument("--expiry-date", type=date.fromisoformat, metavar="YYYY-MM-DD")
+    earn.add_argument("--expiry-date", type=day, metavar="YYYY-MM-DD")
     earn.set_defaults(run=run_earn)
 
     burn = subparsers.add_parser("burn", parents=parents, help="spend a member's points")

@@ -4,15 +4,16 @@ import argparse
 import contextlib
 import tempfile
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 from merchant_adapter.cli.arguments import (
     Subparsers,
     add_settlement,
+    address,
     connect,
     connect_settlement,
+    day,
     hub_arguments,
 )
 from merchant_adapter.cli.report import ExitCode, Report, failure, keep_receipt, plain
@@ -52,7 +53,9 @@ def add(subparsers: "Subparsers[argparse.ArgumentParser]", shown: argparse.Argum
     submit.add_argument("file", nargs="?", metavar="FILE", help="a partner file, CSV or JSON lines")
     _add_day(submit)
     _add_outbox(submit, required=False)
-    submit.add_argument("--hub", metavar="ADDRESS", help="the hub, with --outbox: host:port or unix:PATH")
+    submit.add_argument(
+        "--hub", type=address, metavar="ADDRESS", help="the hub, with --outbox: host:port or unix:PATH"
+    )
     submit.add_argument(
         "--hub-keys", metavar="FILE", help="the hub's public keys, with --hub: a JSON Web Key Set"
     )
@@ -70,7 +73,7 @@ def add(subparsers: "Subparsers[argparse.ArgumentParser]", shown: argparse.Argum
 
 
 def _add_day(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--date", type=date.fromisoformat, required=True, metavar="YYYY-MM-DD")
+    parser.add_argument("--date", type=day, required=True, metavar="YYYY-MM-DD")
     parser.add_argument(
         "--format", choices=[one.value.lower() for one in FileFormat], help="by its name else"
     )

@@ -94,11 +94,18 @@ def failure(error: HubError) -> Report:
 
 def bad_input(error: Exception) -> Report:
     """An argument or a file that cannot be used."""
-    return Report({"outcome": "bad input", "message": str(error)}, ExitCode.BAD_INPUT)
+    message = str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        message = f"{error.filename}: {error.strerror}"  # as every other file is named, without the number
+    return Report({"outcome": "bad input", "message": message}, ExitCode.BAD_INPUT)
 
 
 def _outcome(error: HubError) -> str:
     match error:
+        case OutcomeUnknown() if not error.request_id:  # a question, so nothing can have been decided
+            return "no answer: see the message; a question can be asked again"
+        case Busy() if not error.request_id:
+            return "hub busy: ask again later"
         case OutcomeUnknown():
             return "unknown: repeat with the same request id"
         case Busy():

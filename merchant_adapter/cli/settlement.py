@@ -5,7 +5,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from merchant_adapter.cli.arguments import Subparsers, add_settlement, connect_settlement
+from merchant_adapter.cli.arguments import Subparsers, add_settlement, connect_settlement, day
 from merchant_adapter.cli.report import Report, keep_receipt, plain
 from merchant_adapter.errors import Refused
 from merchant_adapter.json_object import Unreadable
@@ -22,7 +22,7 @@ def add(subparsers: "Subparsers[argparse.ArgumentParser]", shown: argparse.Argum
     """Adds the commands."""
     parents = [shown, add_settlement()]
     statement = subparsers.add_parser("statement", parents=parents, help="your statement of one day")
-    statement.add_argument("--date", type=date.fromisoformat, required=True, metavar="YYYY-MM-DD")
+    statement.add_argument("--date", type=day, required=True, metavar="YYYY-MM-DD")
     statement.add_argument(
         "--component", metavar="NAME", help="the entries behind this line, such as BURN_REIMBURSE"
     )
@@ -38,7 +38,7 @@ def add(subparsers: "Subparsers[argparse.ArgumentParser]", shown: argparse.Argum
         parents=parents,
         help="one day's signed certificate, for operators, finance and auditors",
     )
-    certificate.add_argument("--date", type=date.fromisoformat, required=True, metavar="YYYY-MM-DD")
+    certificate.add_argument("--date", type=day, required=True, metavar="YYYY-MM-DD")
     certificate.add_argument(
         "--out", required=True, metavar="FILE", help="the document, for `verify`; must not exist"
     )
@@ -47,7 +47,7 @@ def add(subparsers: "Subparsers[argparse.ArgumentParser]", shown: argparse.Argum
     breaks = subparsers.add_parser(
         "breaks", parents=parents, help="differences between your record and the hub's"
     )
-    breaks.add_argument("--date", type=date.fromisoformat, metavar="YYYY-MM-DD", help="of this day only")
+    breaks.add_argument("--date", type=day, metavar="YYYY-MM-DD", help="of this day only")
     breaks.add_argument("--all", action="store_true", help="the resolved ones too")
     breaks.set_defaults(run=run_breaks)
 

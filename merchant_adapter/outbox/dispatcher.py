@@ -124,7 +124,7 @@ class Dispatcher:
     async def _session(self, is_done: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()
         await self._begin()
-        self._lanes, self._resubmits = Lanes(), 0
+        self._lanes, self._resubmits = Lanes(no_pause_seconds=self._policy.no_pause_seconds), 0
         self._outbox.writer.on_change = lambda: _call_soon(loop, self._wake.set)
         try:
             while not self._stopping:

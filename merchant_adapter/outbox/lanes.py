@@ -1,6 +1,7 @@
 """Which commands may be sent now: of each member the oldest that is not final, members side by side. Pure."""
 
 import heapq
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -46,10 +47,12 @@ class Lanes:
     later one is passed over. `advance` puts the member's next one in its place, as the store names it.
     """
 
-    def __init__(self, most_members: int = MOST_MEMBERS) -> None:
+    def __init__(self, most_members: int = MOST_MEMBERS, no_pause_seconds: float = math.inf) -> None:
+        """What is due `no_pause_seconds` from now was put off before the clock was set back, and does not wait."""
         self.cursor = 0
         """The number up to which the store was read."""
         self._most_members = most_members
+        self._no_pause_seconds = no_pause_seconds
         self._members: set[str] = set()
         self._ready: list[tuple[int, Waiting]] = []
         self._later: list[tuple[float, int, Waiting]] = []
@@ -120,7 +123,7 @@ class Lanes:
 
         They are of different members, and stay on their way until `advance` or `put_off`.
         """
-        while self._later and self._later[0][0] <= now:
+        while self._later and not now < self._later[0][0] <= now + self._no_pause_seconds:
             _, number, command = heapq.heappop(self._later)
             heapq.heappush(self._ready, (number, command))
         taken: list[Waiting] = []

@@ -154,6 +154,9 @@ def new_command(command: PointsCommand[Any], accepted_ms: int, asked_ms: int = 0
         text = getattr(command, name)
         if not (0 < len(text) <= MOST_TEXT_CHARACTERS and text.isprintable()):
             raise InvalidRequest.of_field(name, f"must be 1 to {MOST_TEXT_CHARACTERS} printable characters")
+    original_request_id: str = getattr(command, "original_request_id", "")
+    if not original_request_id.isprintable():  # a column too, and PostgreSQL stores no NUL
+        raise InvalidRequest.of_field("original_request_id", "must be printable characters")
     if len(message) > MOST_MESSAGE_BYTES:
         raise InvalidRequest.of_field("request", f"longer than {MOST_MESSAGE_BYTES} bytes")
     return NewCommand(
@@ -161,7 +164,7 @@ def new_command(command: PointsCommand[Any], accepted_ms: int, asked_ms: int = 0
         command.member_id,
         method.name,
         message,
-        getattr(command, "original_request_id", ""),
+        original_request_id,
         digest(method.name, message),
         accepted_ms,
         asked_ms,

@@ -42,6 +42,11 @@ class RetryPolicy:
     untrusted_seconds: float = 86_400.0
     noted_refusals: frozenset[str] = field(default_factory=frozenset)
 
+    @property
+    def no_pause_seconds(self) -> float:
+        """Longer than any pause: what is due later still was put off before the clock was set back."""
+        return 2.0 * max(self.longest_pause_seconds, self.longest_asked_pause_seconds, 60.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Tried:

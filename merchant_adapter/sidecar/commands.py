@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from inspect import cleandoc
 from typing import Annotated, Any, Literal, Union
+from urllib.parse import quote
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
@@ -154,7 +155,7 @@ def told_as(told: Told) -> JSONResponse:
         case Refusal():
             return of_refusal(told)
         case Resolving():
-            where = {"Location": f"/v1/requests/{told.request_id}"}
+            where = {"Location": f"/v1/requests/{quote(told.request_id, safe='')}"}
             return JSONResponse(unsettled(told).model_dump(mode="json"), HTTPStatus.ACCEPTED, where)
 
 

@@ -153,6 +153,10 @@ def _wrong(said: Mapping[str, Any]) -> str:
             return "there is no such field"
         case "json_invalid":
             return "not JSON"
+        case "int_type" | "int_from_float":
+            return "must be a whole number, in digits alone, without quotes" + (
+                ": minor units, so that 128.00 is 12800" if str(said["loc"][-1]).endswith("_minor") else ""
+            )
         case _:
             return str(said["msg"]).removeprefix("Value error, ")
 

@@ -10,6 +10,7 @@ from http import HTTPStatus
 
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from merchant_adapter.sidecar.context import BodyRule
@@ -60,6 +61,8 @@ class Gate:
 
         try:
             await self._pass(scope, receive, watched)
+        except ClientDisconnect:
+            return None  # nobody is left to answer, and what came of the body is not what was meant
         except Exception as error:  # noqa: BLE001  # our bug, whatever it is: the caller gets an answer all the same
             # Without the error's own text, which could hold what a caller sent.
             trace = "".join(traceback.format_tb(error.__traceback__))
@@ -112,10 +115,13 @@ def _unfit(body: bytes | None, headers: Headers, rule: BodyRule) -> JSONResponse
 
 
 async def _body(receive: Receive, most_bytes: int) -> bytes | None:
-    """The whole body, None where it is too long."""
+    """The whole body, None where it is too long. Raises ClientDisconnect where it broke off."""
     kept, size, more = bytearray(), 0, True
     while more and size <= MOST_UNREAD_BYTES:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            # A CSV file that ends early is one all the same, with the last row's points cut short.
+            raise ClientDisconnect
         part = message.get("body", b"")
         size += len(part)
         if size <= most_bytes:

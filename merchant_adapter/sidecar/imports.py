@@ -36,6 +36,7 @@ class Imported(BaseModel):
 def mounted(context: Context) -> Mounted:
     """The route."""
     router = APIRouter(tags=["imports"], responses=documented(HTTPStatus.SERVICE_UNAVAILABLE))
+    reading = asyncio.Lock()
 
     async def post_import(
         request: Request,
@@ -43,8 +44,10 @@ def mounted(context: Context) -> Mounted:
             bool, Query(description="Read the file, name its faults, and store nothing.")
         ] = False,
     ) -> Response:
-        # In a thread: a large file takes seconds, and others go on meanwhile.
-        rows = await asyncio.to_thread(read_commands, await request.body(), now_ms())
+        # In a thread: a large file takes seconds, and others go on meanwhile. One file at a time: threads are few, and
+        # a till needs one to look up what it is told.
+        async with reading:
+            rows = await asyncio.to_thread(read_commands, await request.body(), now_ms())
         if dry_run:
             return JSONResponse(Imported(rows=len(rows), new=0, repeated=0).model_dump())
         handed_in = context.outbox.writer.hand_in([row.command for row in rows])

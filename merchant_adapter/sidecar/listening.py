@@ -84,9 +84,14 @@ def _remove_dead(path: Path) -> None:
     if not stat.S_ISSOCK(found.st_mode):
         raise ListenRefused(f"{path}: exists and is no socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # a sidecar that is stuck would never take the call
         try:
             probe.connect(str(path))
-        except OSError:
+        except ConnectionRefusedError:
             path.unlink()
             return
+        except BlockingIOError:
+            pass
+        except OSError as error:  # such as another user's, which may well be served
+            raise ListenRefused(f"{path}: {error.strerror or error}") from error
     raise ListenRefused(f"{path}: another process listens there")

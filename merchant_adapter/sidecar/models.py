@@ -23,6 +23,9 @@ from merchant_adapter.limits import EARLIEST_YEAR, LATEST_YEAR, NUMBERS, TEXTS
 PRINTABLE_WORD = r"^[!-.0-~]{1,64}$"
 """Of what stands in a path: ASCII without space and slash."""
 
+WITHOUT_NUL = r"^[^\x00]*$"
+"""Of texts that are stored as they are: PostgreSQL has no NUL."""
+
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from merchant_adapter.outbox.records import DeadLetter, OutboxStatus
 from merchant_adapter.sidecar.context import Context, Mounted
-from merchant_adapter.sidecar.models import answer_of, said
+from merchant_adapter.sidecar.models import WITHOUT_NUL, answer_of, said
 from merchant_adapter.sidecar.problems import documented
 from merchant_adapter.sidecar.requests import RequestId
 
@@ -22,7 +22,9 @@ class Drop(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True)
 
-    reason: str = Field(min_length=1, max_length=200, description="Kept with it in the archive.")
+    reason: str = Field(
+        min_length=1, max_length=200, pattern=WITHOUT_NUL, description="Kept with it in the archive."
+    )
 
 
 class Dropped(BaseModel):

@@ -12,6 +12,8 @@ code, pre { font: 13px/1.5 ui-monospace, monospace } pre { background: #f4f4f4; 
 table { border-collapse: collapse; width: 100% } td, th { text-align: left; vertical-align: top; padding: .2em 1em
 .2em 0; border-bottom: 1px solid #ddd } summary { cursor: pointer } h2 { margin-top: 2em } .method { font-weight: bold }
 """
+# Of fields of which exactly one is set, so that none is required, the one that an example shows.
+_CHOSEN = frozenset({"eligible_spend_minor", "refunded_spend_minor", "earn_spend_minor", "phone"})
 
 
 def page_of(document: dict[str, Any]) -> str:
@@ -23,7 +25,10 @@ def page_of(document: dict[str, Any]) -> str:
         f"<title>{escape(info['title'])}</title><style>{_STYLE}</style>"
         f"<h1>{escape(info['title'])}</h1><p>{escape(info.get('summary', ''))}</p>"
         "<p>For programs, code generators and consoles: <a href=openapi.json>openapi.json</a> (OpenAPI"
-        f" {escape(document['openapi'])}).</p>{routes}"
+        f" {escape(document['openapi'])}).</p>"
+        "<p>TOKEN is what stands in the sidecar's token file. Amounts are in minor units: 128.00 is 12800. What is not"
+        " 200 or 202 is a problem (<code>application/problem+json</code>): <code>reason</code> is for programs,"
+        f" <code>detail</code> for people, <code>fields</code> names what is wrong in the body.</p>{routes}"
     )
 
 
@@ -36,7 +41,11 @@ def _route(document: dict[str, Any], path: str, method: str, operation: dict[str
     for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
         schema = _resolved(document, content.get("schema", {}))
         said += [f"<details><summary>Body: {escape(media_type)}</summary>{_fields(schema)}</details>"]
-        said += [f"<pre>{escape(_curl(path, schema))}</pre>"] if "properties" in schema else []
+        said += (
+            [f"<pre>{escape(_curl(document, path, operation, schema))}</pre>"]
+            if "properties" in schema
+            else []
+        )
     said += [_answers(document, operation)]
     return "".join(said)
 
@@ -77,6 +86,8 @@ def _kind(schema: dict[str, Any]) -> str:
         return " or ".join(_kind(one) for one in schema["anyOf"])
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
+    if "enum" in schema:
+        return " or ".join(str(one) for one in schema["enum"])
     return str(schema.get("format") or schema.get("type") or "")
 
 
@@ -84,31 +95,40 @@ def _limits(schema: dict[str, Any]) -> str:
     found = [one for one in schema.get("anyOf", [schema]) if one.get("type") != "null"]
     names = ("minimum", "maximum", "minLength", "maxLength", "default", "description", "const")
     return "; ".join(
-        f"{name} {one[name]}" if name != "description" else one[name]
+        f"{name} {_whole(one[name])}" if name != "description" else one[name]
         for one in ({**schema, **found[0]} if found else schema,)
         for name in names
         if one.get(name) not in (None, "")
     )
 
 
-def _curl(path: str, schema: dict[str, Any]) -> str:
-    filled = ", ".join(
-        f'"{name}": {_example(schema["properties"][name])}' for name in schema.get("required", [])
-    )
-    return (
-        f"curl -X POST http://127.0.0.1:7480{path} -H 'Authorization: Bearer TOKEN'"
-        f" -H 'Content-Type: application/json' \\\n  -d '{{{filled}}}'"
-    )
+def _whole(value: object) -> object:
+    """1000000000 for 1000000000.0, which a bound on whole numbers is in the document."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _example(schema: dict[str, Any]) -> str:
+def _curl(document: dict[str, Any], path: str, operation: dict[str, Any], schema: dict[str, Any]) -> str:
+    headers = ["Authorization: Bearer TOKEN"] if "security" in operation else []
+    headers += [f"{one['name']}: ..." for one in operation.get("parameters", []) if "Webhook" in one["name"]]
+    given = "".join(f" -H '{one}'" for one in [*headers, "Content-Type: application/json"])
+    return f"curl -X POST http://127.0.0.1:7480{path}{given} \\\n  -d '{_example(document, schema)}'"
+
+
+def _example(document: dict[str, Any], schema: dict[str, Any]) -> str:
+    schema = _resolved(
+        document, next((schema[one][0] for one in ("anyOf", "oneOf") if one in schema), schema)
+    )
+    if "properties" in schema:
+        shown = set(schema.get("required", [])) | _CHOSEN
+        named = ((name, it) for name, it in schema["properties"].items() if name in shown)
+        return "{" + ", ".join(f'"{name}": {_example(document, it)}' for name, it in named) + "}"
     if schema.get("format") == "date-time":
         return '"2026-01-31T18:00:00+08:00"'
-    if "const" in schema:
-        return f'"{schema["const"]}"'
-    return {"integer": "1", "boolean": "false", "array": "[]"}.get(
-        schema.get("type", ""), "{}" if "$ref" in schema else '"..."'
-    )
+    if "const" in schema or "enum" in schema:
+        return f'"{schema.get("const") or schema["enum"][0]}"'
+    if "items" in schema:
+        return f"[{_example(document, schema['items'])}]"
+    return {"integer": "1", "boolean": "false"}.get(schema.get("type", ""), '"..."')
 
 
 def _resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:

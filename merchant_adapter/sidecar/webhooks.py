@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from merchant_adapter.outbox.errors import CommandUnknown, OutboxUnavailable
 from merchant_adapter.sidecar.context import JSON, BodyRule, Context, Mounted
-from merchant_adapter.sidecar.models import answer_of, said
+from merchant_adapter.sidecar.models import WITHOUT_NUL, answer_of, said
 from merchant_adapter.sidecar.problems import documented, problem
 from merchant_adapter.webhooks.inbox import Inbox
 from merchant_adapter.webhooks.inbox_records import DeadOrder, DeliveryConflict, InboxStatus, Received
@@ -58,13 +58,13 @@ class WhichOrder(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True)
 
-    order_id: str = Field(min_length=1, max_length=64)
+    order_id: str = Field(min_length=1, max_length=64, pattern=WITHOUT_NUL)
 
 
 class GivenUpOrder(WhichOrder):
     """The same, and why it is given up."""
 
-    reason: str = Field(min_length=1, max_length=200, description="Kept with it.")
+    reason: str = Field(min_length=1, max_length=200, pattern=WITHOUT_NUL, description="Kept with it.")
 
 
 class DeadOrders(BaseModel):

@@ -61,10 +61,15 @@ class Inbox:
             self.arrived.set()
         return found
 
-    async def due(self, most: int) -> list[WaitingOrder]:
-        """The orders that may be tried now, those that have waited longest first."""
-        values = {"source": self._source, "now": now_ms(), "most": most}
-        if not await self._query(tables.DUE, values | {"most": 1}):
+    async def due(self, most: int, no_pause_seconds: float) -> list[WaitingOrder]:
+        """The orders that may be tried now, those that have waited longest first.
+
+        What is due `no_pause_seconds` from now was put off before the clock was set back, and does not wait.
+        """
+        now = now_ms()
+        values = {"source": self._source, "now": now, "far": now + int(no_pause_seconds * 1000), "most": most}
+        is_due = await self._query(tables.DUE, values | {"most": 1}) or await self._query(tables.FAR, values)
+        if not is_due:
             return []  # which is nearly always, and should cost no write
         return await self._together(lambda database: tables.waiting(database, values))
 

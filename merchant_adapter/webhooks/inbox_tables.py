@@ -41,6 +41,10 @@ SELECT event, digest, attempts, applied, policy, member_id, order_id FROM webhoo
 WHERE state = 'waiting' AND source = :source AND due_ms <= :now ORDER BY due_ms, order_id LIMIT :most
 """
 
+# What is due later than `far` was put off before the clock was set back.
+FAR = "SELECT 1 FROM webhook_orders WHERE state = 'waiting' AND due_ms > :far LIMIT 1"
+_BRING_NEAR = "UPDATE webhook_orders SET due_ms = :now WHERE state = 'waiting' AND due_ms > :far"
+
 # A version that came while this one was at work is still to be done.
 APPLIED = """
 UPDATE webhook_orders SET applied = :event, policy = :policy, member_id = :member_id,
@@ -125,6 +129,7 @@ def keep(database: Database, values: Mapping[str, Any]) -> Received:
 
 def waiting(database: Database, values: Mapping[str, Any]) -> list[WaitingOrder]:
     """The orders that are due; one whose bytes are damaged becomes a dead letter instead."""
+    database.change(_BRING_NEAR, values)
     found = []
     for *row, order_id in database.query(DUE, values):
         one = _waiting(row)

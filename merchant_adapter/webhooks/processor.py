@@ -76,7 +76,7 @@ class OrderProcessor:
 
     async def work(self) -> int:
         """One round: the orders that are due, a few hundred at most. Gives how many became commands."""
-        orders = await self._inbox.due(MOST_ORDERS)
+        orders = await self._inbox.due(MOST_ORDERS, self._policy.no_pause_seconds)
         if not orders:
             return 0
         members = await self._members(orders)
@@ -142,6 +142,8 @@ class OrderProcessor:
             if len(customers) > 1 and is_about_one(error.refusal):
                 halves = customers[: len(customers) // 2], customers[len(customers) // 2 :]
                 return {**await self._enroll(halves[0]), **await self._enroll(halves[1])}
+            if is_about_one(error.refusal):  # of this customer: the hub is there
+                return dict.fromkeys(customers, error.refusal)
             self._failures += 1
             if self._failures == 1:
                 _log.warning("webhooks: customers can't be enrolled: %s", error.reason)

@@ -263,7 +263,8 @@ def plain_table(texts: Sequence[str], amounts: Sequence[str]) -> Table:
     """A table without rows: columns of texts, then columns of amounts, which stand at the right."""
     table = Table(header_style="")
     for name in texts:
-        table.add_column(name, no_wrap=True)
+        # Texts fold where the screen is narrow, so that amounts are never cut.
+        table.add_column(name, overflow="fold")
     for name in amounts:
         table.add_column(name, justify="right", no_wrap=True)
     return table

@@ -55,6 +55,18 @@ def test_one_that_is_put_off_holds_its_member_back_until_it_is_due() -> None:
     assert not lanes.is_empty
 
 
+def test_one_that_was_put_off_before_the_clock_was_set_back_does_not_wait_for_the_old_time() -> None:
+    lanes = Lanes(no_pause_seconds=120.0)
+    lanes.read([waiting(1, "a", due=100_060.0), waiting(2, "b", due=3_660.0)])
+
+    (past,) = lanes.take(100_000.0, 10, 1_000)
+    lanes.put_off(waiting(2, "b", due=3_660.0))
+    nothing = lanes.take(3_600.0, 10, 1_000)
+    both = lanes.take(3_660.0, 10, 1_000)
+
+    assert (past.number, list(nothing), numbers(list(both))) == (2, [], [1, 2])
+
+
 def test_one_that_a_till_asks_for_holds_its_member_back_until_it_is_answered_or_left_alone() -> None:
     lanes = Lanes()
     asked = [

@@ -332,6 +332,18 @@ def test_one_flipped_byte_anywhere_in_a_file_is_found(documents: Documents, name
         assert found_or_unreadable(name, damaged) == name, at
 
 
+def test_a_letter_that_is_none_of_base64s_is_found_wherever_bytes_stand(documents: Documents) -> None:
+    document = documents.read(f"certificate-{DAY_1}.json")[0][1]
+    content, signature = json.loads(document)["certificate"], json.loads(document)["signature"]
+    signature["signature"] = "\u00e9"
+
+    signed = canonical_json({"certificate": content, "signature": signature})
+    forged = certified(documents, lambda it: it["hub_receipt"].update(response="\u00e9"))
+
+    assert wrong([("c.json", signed)]) == ("c.json", "signature.signature")
+    assert wrong([("c.json", forged)]) == ("c.json", "certificate.hub_receipt")
+
+
 def test_a_file_that_ends_too_early_or_late_is_found(documents: Documents) -> None:
     for name, content in documents.read(*ALL[:2]):
         for damaged in (content[:-2], content[: len(content) // 2], content + b"}", b"", b"[]", b"{}", b"1"):

@@ -181,6 +181,15 @@ def test_what_could_never_be_sent_is_refused_at_the_till(outbox: Outbox, name: s
     assert outbox.status().waiting == 0
 
 
+def test_an_original_that_no_command_can_be_is_refused_and_others_are_stored(outbox: Outbox) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        outbox.accept(confirmation(sale(request_id="a\x00b")))
+    outbox.accept(sale())
+
+    assert [one.field for one in refused.value.fields] == ["original_request_id"]
+    assert outbox.status().waiting == 1
+
+
 def test_a_full_outbox_refuses_aloud_and_takes_repeats_and_goes_on_when_there_is_room(
     open_outbox: Open,
 ) -> None:

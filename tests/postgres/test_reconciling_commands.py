@@ -224,6 +224,7 @@ def test_a_waiver_takes_two_people(desk: Desk) -> None:
     desk.run("profile", "set", profile, "--partner", "a", "--from", str(DAY))
 
     assert desk.run("waive", *LOAD, "--approve", person="carl") == 3
+    assert desk.run("waive", *LOAD, "--reason", "x" * 1_001) == 2
     assert desk.run("waive", *LOAD, "--reason", "their till burned down") == 0
     assert desk.faults() == ("a: its file is missing",)
     assert desk.run("waive", *LOAD, "--approve") == 5

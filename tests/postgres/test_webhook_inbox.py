@@ -23,6 +23,7 @@ import pytest
 from merchant_adapter import Hub, HubKeys, Key
 from merchant_adapter.outbox import CommandUnknown, Limits, Outbox, OutboxFull
 from merchant_adapter.outbox.recovery import recover
+from merchant_adapter.outbox.times import now_ms
 from merchant_adapter.webhooks import (
     DeliveryConflict,
     Inbox,
@@ -127,7 +128,7 @@ def test_a_received_order_is_there_after_another_opening(open_outbox: Open) -> N
     receive(first, event)
     first.close()
 
-    (waiting,) = with_inbox(open_outbox(), lambda inbox: inbox.due(10))
+    (waiting,) = with_inbox(open_outbox(), lambda inbox: inbox.due(10, 120.0))
 
     assert replace(waiting.event, delivery_id=event.delivery_id) == event
     assert (waiting.applied, waiting.member_id, waiting.attempts) == (None, "", 0)
@@ -147,7 +148,7 @@ def test_the_newest_version_is_kept_and_a_delivery_counts_once(open_outbox: Open
 
     stored, ignored, duplicate = Received.STORED, Received.IGNORED, Received.DUPLICATE
     assert found == [stored, ignored, duplicate, duplicate, stored]
-    (waiting,) = with_inbox(outbox, lambda inbox: inbox.due(10))
+    (waiting,) = with_inbox(outbox, lambda inbox: inbox.due(10, 120.0))
     assert waiting.event.version == 3
 
 
@@ -164,7 +165,7 @@ def test_another_content_under_a_known_version_or_delivery_is_an_error_and_chang
     with pytest.raises(DeliveryConflict):
         receive(outbox, other)
 
-    (waiting,) = with_inbox(outbox, lambda inbox: inbox.due(10))
+    (waiting,) = with_inbox(outbox, lambda inbox: inbox.due(10, 120.0))
     assert (waiting.event.version, waiting.event.paid_minor) == (1, 10_000)
 
 
@@ -201,7 +202,7 @@ def test_a_version_that_comes_while_an_older_one_is_at_work_is_not_lost(open_out
     receive(outbox, order())
 
     async def overtaken(inbox: Inbox) -> None:
-        (waiting,) = await inbox.due(10)
+        (waiting,) = await inbox.due(10, 120.0)
         await inbox.receive(order(version=2))
         await inbox.put_aside([Undone(waiting, "ORDER_CHANGED", "the old version's fault")])
 
@@ -226,13 +227,26 @@ def test_a_full_outbox_takes_no_commands_and_the_order_waits(open_outbox: Open) 
     assert queued(roomy) == ["earn", "earn", "confirm_earn"]
 
 
+def test_an_order_that_was_put_off_before_the_clock_was_set_back_is_due(open_outbox: Open) -> None:
+    outbox = open_outbox()
+    receive(outbox, order(), order(2))
+
+    async def run(inbox: Inbox) -> list[list[str]]:
+        soon, late = await inbox.due(10, 120.0)
+        minute, day = now_ms() + 60_000, now_ms() + 86_400_000
+        await inbox.put_aside([Undone(soon, "BUSY", "", minute), Undone(late, "BUSY", "", day)])
+        return [[one.event.order_id for one in await inbox.due(10, 120.0)] for _ in range(2)]
+
+    assert with_inbox(outbox, run) == [["A-2"], ["A-2"]]
+
+
 def test_a_dead_letter_can_be_put_back_or_dropped_once(open_outbox: Open) -> None:
     outbox = open_outbox()
     receive(outbox, order())
 
     async def run(inbox: Inbox) -> list[list[str]]:
         found = []
-        (waiting,) = await inbox.due(1)
+        (waiting,) = await inbox.due(1, 120.0)
         for _ in range(2):
             await inbox.put_aside([Undone(waiting, "ORDER_CHANGED", "said")])
             found.append([one.order_id for one in await inbox.dead_orders()])
@@ -319,7 +333,7 @@ def test_killed_anywhere_every_order_that_was_answered_becomes_its_commands_once
             env={"PYTHONPATH": ":".join(sys.path)},
         )
         assert process_.stdout is not None
-        said.add(process_.stdout.readline().strip())
+        said |= {process_.stdout.readline().strip() for _ in range(6)}
         time.sleep(chance.uniform(0.0, 0.15))
         process_.send_signal(signal.SIGKILL)
         said |= {line.strip() for line in process_.stdout if line.endswith("\n")}

@@ -5,9 +5,11 @@ The walk starts a hub, a sidecar and settlement and takes half a minute: `TONGDU
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -66,6 +68,17 @@ def test_the_guide_says_what_really_comes(walk: Walk, needs: str) -> None:
     expected = {claim: it for claim, it in SAYS.items() if (it == "MISSING_AT_PARTNER") is (needs == "node")}
     assert all(claim in TEXT for claim in expected)
     assert [it for it in expected.values() if it not in printed] == []
+
+
+@pytest.mark.skipif("TONGDUI_GUIDE" not in os.environ, reason="half a minute: `make guide`")
+def test_the_guide_stops_all_that_it_started(walk: Walk) -> None:
+    walk.through(BLOCKS[-1])
+
+    found = {}
+    for port, other in walk.ports.items():
+        with socket.socket() as caller:
+            found[port] = caller.connect_ex(("127.0.0.1", other))
+    assert found == dict.fromkeys(PORTS, errno.ECONNREFUSED)
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash on this machine")

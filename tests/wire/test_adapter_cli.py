@@ -254,6 +254,30 @@ def test_each_outcome_has_its_exit_code(
     assert (ended, found["outcome"], found["request_id"]) == (code, outcome, "id-1")
 
 
+def test_a_question_without_an_answer_is_not_called_a_decision_to_repeat(cli: Cli) -> None:
+    with fake_hub(unanswered) as hub:
+        ended, found = cli.run_json("ping", *cli.hub(hub))
+
+    assert (ended, found["outcome"]) == (3, "no answer: see the message; a question can be asked again")
+
+
+@pytest.mark.parametrize(
+    ("hub", "fault"),
+    [
+        ("http://127.0.0.1:7400", "give host:port or unix:PATH, without http://"),
+        ("hub.example", "the port is missing; give host:port or unix:PATH"),
+    ],
+)
+def test_an_address_that_would_never_connect_is_refused_with_the_form_to_give(
+    hub: str, fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["ping", "--hub", hub, "--audience", "a", "--hub-keys", "h", "--key", "k"])
+
+    assert ended.value.code == 2
+    assert f"argument --hub: {hub}: {fault}" in capsys.readouterr().err
+
+
 def test_what_an_unsettled_command_prints_repeats_the_same_decision(cli: Cli) -> None:
     replies = iter([Reply(code=CODE.UNAVAILABLE), accepted(EARNED)])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from merchant_adapter.__main__ import main
 from merchant_adapter.outbox import Outbox
 from merchant_adapter.sidecar import imports
+from tests.live_hub import eventually
 from tests.wire.adapter_fake_hub import fake_hub
 from tests.wire.sidecar_served import Caller, SilentLedger, sidecar
 
@@ -67,6 +69,17 @@ def test_a_row_whose_id_was_another_commands_is_named_and_nothing_is_stored(call
 
     assert (status, [one["field"] for one in problem["fields"]]) == (422, ["rows[2].request_id"])
     assert waiting(caller) == 1
+
+
+def test_a_file_whose_sender_goes_away_halfway_stores_nothing(caller: Caller) -> None:
+    whole = sales(2, points=1_000)
+    opened = socket.create_connection((caller.address[0], int(caller.address[1])))
+    head = f"POST {IMPORTS} HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: {len(whole)}\r\n"
+    opened.sendall(f"{head}Authorization: Bearer {caller.token}\r\n\r\n".encode() + whole[:-3])
+    opened.close()
+    eventually(lambda: 'route="unknown",status="0"' in caller.get("/metrics").raw.decode())
+
+    assert waiting(caller) == 0
 
 
 def test_a_dry_run_names_the_faults_and_stores_nothing(caller: Caller) -> None:

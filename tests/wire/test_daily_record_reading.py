@@ -56,6 +56,8 @@ class Books:
     calls: list[str] = field(default_factory=list)
     left: int = 1_000_000
     """What is available afterwards."""
+    remaining: dict[str, int] = field(default_factory=dict)
+    """What a claw back leaves of its earn, by its reference; nothing for others."""
     unlinked: bool = False
 
     def __post_init__(self) -> None:
@@ -77,7 +79,9 @@ class Books:
                 confirmed = commands_pb2.ConfirmEarnResponse(rate_version=2, **told)
                 return commands_pb2.CommandResult(confirm_earn=confirmed)
             case _:
-                return commands_pb2.CommandResult(claw_back_earn=commands_pb2.ClawBackEarnResponse(**told))
+                left = self.remaining.get(own.reference, 0)
+                taken = commands_pb2.ClawBackEarnResponse(remaining_points=left, **told)
+                return commands_pb2.CommandResult(claw_back_earn=taken)
 
     def reply(self, call: Call) -> Reply:
         self.calls.append(call.path)
@@ -200,9 +204,7 @@ def test_without_a_hub_what_was_never_kept_is_said_to_be_missing(outbox: Outbox)
 
 
 def test_a_claw_back_is_priced_by_what_its_points_had_become(outbox: Outbox) -> None:
-    moments = {"": 0, "lowered": 1, "confirmed": 2, "taken": 3}
-    noon = MIDNIGHT - timedelta(hours=4)
-    books = Books(decided={name: noon + timedelta(seconds=later) for name, later in moments.items()})
+    books = Books(remaining={"lowered": 100, "taken": 0})  # all four decided at one moment, as a batch is
     live(books, outbox, pending_and_back())
 
     found = {one.reference: one for one in deals(books, outbox)[0]}
@@ -231,6 +233,17 @@ def test_the_original_of_a_claw_back_may_be_in_another_outbox_of_the_partner(
     # By itself, this outbox does not know what the points were, and the journal says it.
     assert [one.claimed_micros for one in alone] == [77]
     assert asking.from_journal == [taken.request_id]
+
+
+def test_a_deal_that_two_outboxes_asked_for_is_one_deal_of_the_record(outbox: Outbox, tmp_path: Path) -> None:
+    twice, books = sale("m-1", reference="twice"), Books()
+    with Outbox.open(tmp_path / "other.db") as other:
+        live(books, outbox, [twice])
+        live(books, other, [twice, sale("m-2", reference="once")])
+
+        found, _ = deals(books, outbox, other)
+
+    assert [one.reference for one in found] == ["twice", "once"]
 
 
 @pytest.mark.parametrize("unlinked", [False, True])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import html
 import json
 import re
 import socket
@@ -113,6 +114,13 @@ def test_a_lost_answer_is_resolving_and_then_the_one_posting(mall: Mall) -> None
     assert problem_of(unproven, 404)["reason"] == "RECEIPT_UNKNOWN"
     assert again.status == 200
     assert mall.ledger.decided[asked["request_id"]].earn.entry_id == again.body["entry_id"]
+
+
+def test_the_place_to_look_at_is_a_path_whatever_the_request_id_is(mall: Mall) -> None:
+    heard = mall.post("/v1/earn", sale(request_id="a?b%41#c"), Prefer="respond-async")
+    found = mall.get(heard.headers["Location"])
+
+    assert (heard.status, found.status, found.body["request_id"]) == (202, 200, "a?b%41#c")
 
 
 def test_respond_async_stores_and_does_not_wait(mall: Mall) -> None:
@@ -302,6 +310,23 @@ def test_the_page_shows_every_route_and_loads_nothing(mall: Mall) -> None:
     assert "default-src 'none'" in heard.headers["Content-Security-Policy"]
     assert all(f" {path}</code>" in page for path in document["paths"])
     assert not re.search(r"<script|<link|src=|https?://(?!127\.0\.0\.1)", page)
+
+
+def test_each_example_on_the_page_has_the_form_that_its_route_takes(mall: Mall) -> None:
+    page = html.unescape(mall.get("/").raw.decode())
+    examples = re.findall(r"<pre>curl -X POST http://[^/]+(/v1/[a-z_]+) .*?-d '(.*?)'</pre>", page, re.DOTALL)
+
+    answers = {path: mall.post(path, json.loads(body)) for path, body in examples}
+
+    assert len(answers) > 20
+    assert [path for path, heard in answers.items() if heard.status == 422] == []
+
+
+def test_an_amount_with_a_fraction_is_told_what_minor_units_are(mall: Mall) -> None:
+    heard = mall.post("/v1/earn", {**SALE, "eligible_spend_minor": 128.5})
+
+    said = "must be a whole number, in digits alone, without quotes: minor units, so that 128.00 is 12800"
+    assert heard.body["fields"] == [{"field": "eligible_spend_minor", "description": said}]
 
 
 def test_an_answer_does_not_wait_for_the_acknowledgement_of_its_first_half() -> None:
