@@ -149,12 +149,11 @@ def _compare(
 def _compare_with_certified(connection: Connection, outcome: Outcome) -> None:
     records = read_records(connection, outcome.window_date).reconciled
     kept = next((one for one in records if one.partner_id == outcome.partner_id), None)
-    now = outcome.controls
     if kept is None:
         raise StepOutOfOrder(
             f"{outcome.window_date}: certified without {outcome.partner_id}; abort its run to reconcile it"
         )
-    if (kept.partner, kept.hub, kept.classified) != (now.partner, now.hub, now.classified):
+    if kept.controls != outcome.controls:
         raise ReconciliationDiffers(
             f"{outcome.window_date}: {outcome.partner_id} reconciled again, its controls come out otherwise"
         )

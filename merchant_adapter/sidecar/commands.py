@@ -173,7 +173,7 @@ def unsettled(told: Resolving) -> Unsettled:
 def _batch_body() -> type[BaseModel]:
     tagged = [body_of(one.command, f"{one.command.__name__}InBatch", one.name) for one in POINTS_METHODS]
     # Any: it is made from a table, so no checker can know it.
-    of_any_kind: Any = Annotated[Union[tuple(tagged)], Field(discriminator="command")]  # noqa: UP007
+    of_any_kind: Any = Annotated[Union[tuple(tagged)], Field(discriminator="command")]  # noqa: UP007  # a table made it
     commands: Any = Annotated[list[of_any_kind], Field(min_length=1, max_length=MOST_COMMANDS)]
     return create_model(
         "Batch",

@@ -259,7 +259,7 @@ def check_records(content: Content, controls_of: Callable[[str], Controls]) -> N
     `controls_of` gives the four totals of a partner's own entries.
     """
     for record in stated_records(content).reconciled:
-        difference = first_difference(asdict(record.hub), asdict(controls_of(record.partner_id)))
+        difference = first_difference(asdict(record.controls.hub), asdict(controls_of(record.partner_id)))
         if difference:
             name = f"reconciliations.partners[{record.partner_id}].hub.{difference[0]}"
             raise EvidenceWrong(Fault(CERTIFICATE, difference[1], field=name))

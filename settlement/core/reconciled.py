@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from settlement.core.break_types import NOTHING, Controls
+from settlement.core.break_types import Controls
+from settlement.core.findings import ControlSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +24,7 @@ class PartnerRecord:
     file_sha256: str
     superseded: bool
     stale: bool
-    partner: Controls
-    hub: Controls
-    classified: Controls
-
-    @property
-    def difference(self) -> Controls:
-        """Partner less hub."""
-        return self.partner - self.hub
-
-    @property
-    def unexplained(self) -> Controls:
-        """What no break explains."""
-        return self.difference - self.classified
+    controls: ControlSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +71,7 @@ def _fault(partner_id: str, records: Records, by_partner: Mapping[str, PartnerRe
         return "its file is not reconciled"
     if record.stale:
         return "an earlier window was reconciled again; reconcile this one again too"
-    return "" if record.unexplained == NOTHING else "its difference is not explained"
+    return "" if record.controls.explained else "its difference is not explained"
 
 
 def records_content(records: Records) -> dict[str, object]:
@@ -100,7 +89,7 @@ def _record_content(record: PartnerRecord) -> dict[str, object]:
         "partner_id": record.partner_id,
         "file_sha256": record.file_sha256,
         **{
-            name: asdict(getattr(record, name))
+            name: asdict(getattr(record.controls, name))
             for name in ("partner", "hub", "difference", "classified", "unexplained")
         },
     }
@@ -117,9 +106,9 @@ def records_from(content: Mapping[str, Any]) -> Records:
                 file_sha256=one["file_sha256"],
                 superseded=False,
                 stale=False,
-                partner=Controls(**one["partner"]),
-                hub=Controls(**one["hub"]),
-                classified=Controls(**one["classified"]),
+                controls=ControlSet(
+                    Controls(**one["partner"]), Controls(**one["hub"]), Controls(**one["classified"])
+                ),
             )
             for one in content["partners"]
         ),

@@ -8,7 +8,6 @@ from datetime import date, datetime
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from settlement.core.break_state import BreakState, Severity
-from settlement.core.break_types import NOTHING
 from settlement.core.day_plan import MAX_BREAKS, BreakFacts, DayFacts, DisputeFacts
 from settlement.core.payments import FINAL
 from settlement.core.run_state import WindowState
@@ -62,7 +61,7 @@ def _computed(connection: Connection, window_date: date) -> DayFacts:
         missing_files=tuple(sorted(set(records.expected) - loaded - waived)),
         unread_files=not loaded <= current.keys(),
         unexplained=tuple(
-            sorted(name for name in loaded & current.keys() if current[name].unexplained != NOTHING)
+            sorted(name for name in loaded & current.keys() if not current[name].controls.explained)
         ),
         open_waivers=_open_waivers(connection, window_date, loaded),
         earlier_certified=not _uncertified_before(connection, window_date),

@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, select, text
 
 from settlement.core.break_types import BreakType, Controls
-from settlement.core.findings import Carried, Posted
+from settlement.core.findings import Carried, ControlSet, Posted
 from settlement.core.kinds import ORIGINALS
 from settlement.core.matching import Entry, Key, Line, entry_from, line_from
 from settlement.core.reconciled import PartnerRecord, Records, Waiver
@@ -269,7 +269,9 @@ def _record(row: Any) -> PartnerRecord:
         file_sha256=row.sha256,
         superseded=row.file_state == "SUPERSEDED",
         stale=row.stale,
-        partner=Controls(*(int(getattr(row, f"partner_{control}")) for control in CONTROLS)),
-        hub=Controls(*(int(getattr(row, f"hub_{control}")) for control in CONTROLS)),
-        classified=Controls(*(int(getattr(row, control_column(it, "classified"))) for it in CONTROLS)),
+        controls=ControlSet(
+            Controls(*(int(getattr(row, f"partner_{control}")) for control in CONTROLS)),
+            Controls(*(int(getattr(row, f"hub_{control}")) for control in CONTROLS)),
+            Controls(*(int(getattr(row, control_column(it, "classified"))) for it in CONTROLS)),
+        ),
     )
