@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections import defaultdict
@@ -70,7 +69,7 @@ def serving(directory: Path) -> Iterator[None]:
         assert "The hub is running" in process.stdout.readline()
         yield
     finally:
-        process.send_signal(signal.SIGINT)
+        process.terminate()  # as Ctrl-C does; SIGINT is ignored where the tests run in the background
         _, complaint = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, complaint
 
