@@ -127,7 +127,12 @@ class Load:
 
     def of(self, day: date) -> list[tuple[str, Earned | Burned]]:
         """What was decided on a day of the ledger clock."""
-        return [it for it in self.accepted.values() if it[1].decided_time.astimezone(ZONE).date() == day]
+        return [it for it in self.accepted.values() if decided_on(it[1]) == day]
+
+
+def decided_on(answer: Earned | Burned) -> date:
+    """The day of the ledger clock."""
+    return answer.decided_time.astimezone(ZONE).date()
 
 
 @contextlib.asynccontextmanager
@@ -296,31 +301,47 @@ def replayed(answers: Sequence[tuple[str, Earned | Burned]]) -> dict[Line, int]:
     return {line: micros for line, micros in sums.items() if micros}
 
 
+def windows_by_the_rule(decided: Mapping[int, date], closed: Sequence[tuple[date, int]]) -> dict[int, date]:
+    """The window of each batch by its sequence, from the day it was decided on: dates never go back along the chain.
+
+    Batches decided side by side around the cut-off may take their sequences in any order, and one may take its own
+    after the day was closed (docs/adr/0007).
+    """
+    windows: dict[int, date] = {}
+    reached = date.min
+    for sequence, day in sorted(decided.items()):
+        opened = (window + timedelta(days=1) for window, last in closed if last < sequence)
+        reached = windows[sequence] = max(reached, day, *opened)
+    return windows
+
+
 def check_windows(load: Load, coalition: Coalition, days: Sequence[date]) -> None:
-    """Every answered entry is in the one window its answer says, and statements are the sums of the answers."""
+    """Every answered entry is in the one window that is its own, and statements are the sums of the answers."""
     posted = coalition.rows("SELECT entry_id, window_date, batch_sequence FROM exchange.posted_entries_v1")
     windows = {entry_id: window_date for entry_id, window_date, _ in posted}
-    answered = {
-        answer.entry_id: answer.decided_time.astimezone(ZONE).date() for _, answer in load.accepted.values()
-    }
+    answers = {answer.entry_id: (code, answer) for code, answer in load.accepted.values()}
     assert len(posted) == len(windows) == len(load.accepted)
-    assert windows == answered
+    assert windows.keys() == answers.keys()
     ranges = coalition.rows(
         "SELECT window_date, first_sequence, last_sequence, entry_count FROM settlement.windows ORDER BY 1"
     )
     assert [row[0] for row in ranges] == list(days)
+    decided = {sequence: decided_on(answers[entry_id][1]) for entry_id, _, sequence in posted}
+    by_the_rule = windows_by_the_rule(decided, [(row[0], row[2]) for row in ranges])
+    assert {sequence: window_date for _, window_date, sequence in posted} == by_the_rule
     following = 1
     for day, first, last, entry_count in ranges:
         inside = {sequence for _, window_date, sequence in posted if window_date == day}
         assert first == following <= min(inside)
         assert max(inside) <= last
-        assert entry_count == len(load.of(day))
+        of_the_day = [answers[entry_id] for entry_id, window_date, _ in posted if window_date == day]
+        assert entry_count == len(of_the_day)
         lines = coalition.rows(
             "SELECT party_id, component, exact_micros::bigint FROM settlement.statement_lines"
             " WHERE window_date = %s AND exact_micros <> 0",
             day,
         )
-        assert {(party, component): micros for party, component, micros in lines} == replayed(load.of(day))
+        assert {(party, component): micros for party, component, micros in lines} == replayed(of_the_day)
         following = last + 1
 
 
