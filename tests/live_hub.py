@@ -36,6 +36,7 @@ from examples.coalition import (
     timestamp,
 )
 from merchant_adapter import Hub, HubKeys, Key, Receipt, new_request_id, verify_receipt
+from tests.waiting import WAIT_SECONDS
 from tongdui.exchange.v1 import commands_pb2, members_service_pb2
 from tongdui.signing import (
     DEFAULT_LIFE_SECONDS,
@@ -60,7 +61,6 @@ WIDE: Final = members_service_pb2.Consent(
     per_burn_limit_points=1_000_000_000, per_day_limit_points=1_000_000_000
 )
 CARDS_BEGIN: Final = datetime(2025, 1, 1, tzinfo=UTC)
-WAIT_SECONDS: Final = 10.0
 
 Entries = tuple[tuple[str, str], ...]
 _T = TypeVar("_T")
@@ -412,12 +412,3 @@ def at_once(calls: Sequence[Callable[[], _T]]) -> list[_T]:
     """What the calls give, each made in a thread of its own and all begun together."""
     with ThreadPoolExecutor(len(calls)) as threads:
         return [future.result() for future in [threads.submit(call) for call in calls]]
-
-
-def eventually(holds: Callable[[], object], seconds: float = WAIT_SECONDS) -> float:
-    """Waits until it holds and says how long that took. AssertionError after `seconds`."""
-    begun = time.monotonic()
-    while not holds():
-        assert time.monotonic() - begun < seconds, f"not within {seconds} s"
-        time.sleep(0.02)
-    return time.monotonic() - begun

@@ -26,6 +26,7 @@ from exchange.store.reads import read_cards
 from tests.builders import NOON, TERMS, burn, earn
 from tests.postgres.ledger_at_work import Office, begin_anew, days_on, new_card
 from tests.postgres.shop import Shop, at_work, call, entry_id, new_batcher, open_shop, posting, reason
+from tests.waiting import lock_waits
 from tongdui.exchange.v1 import commands_pb2
 
 MANY: Final = 2_600
@@ -201,11 +202,7 @@ def test_a_batcher_that_stops_does_not_wait_for_what_gathers(
 def locks_held(shop: Shop) -> int:
     """Connections that wait for a lock; only the database's owner is told."""
     with psycopg.connect(shop.url) as owner:
-        ((waiting,),) = owner.execute(
-            "SELECT count(*) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        ).fetchall()
-    return int(waiting)
+        return lock_waits(owner)
 
 
 def are_held(shop: Shop, locks: int) -> bool:

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import pytest
 
 from exchange.store.embedded import EmbeddedPostgres, EmbeddedPostgresError, start
 from exchange.store.embedded.account import installed_programs, runnable_programs, server_account
+from tests.waiting import eventually
 
 ROOT = os.geteuid() == 0
 STRANGER = 12345
@@ -362,8 +362,7 @@ def test_a_server_that_was_killed_starts_again_at_the_same_url_with_what_was_com
         url, first = server.url, server.cluster.pid
         query(server, "CREATE TABLE kept AS SELECT 1 AS it")
         os.kill(first, signal.SIGKILL)
-        while server.running:
-            time.sleep(0.01)
+        eventually(lambda: not server.running)
 
         server.start_again()
 

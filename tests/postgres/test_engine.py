@@ -13,6 +13,7 @@ from exchange.store.engine import BadDatabaseUrl, open_connection, open_engine
 from exchange.store.failures import Race, StoreUnavailable, translated_failures, without_values
 from exchange.store.transactions import translated
 from tests.postgres.ledger_at_work import Office
+from tests.waiting import eventually
 
 
 def settings_of(url: str) -> dict[str, str]:
@@ -98,8 +99,8 @@ def test_a_session_that_was_idle_too_long_is_a_store_that_is_away(office: Office
         connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '1ms'"))
         (pid,) = connection.execute(text("SELECT pg_backend_pid()")).one()
         with psycopg.connect(office.url, autocommit=True) as other:
-            while other.execute("SELECT FROM pg_stat_activity WHERE pid = %s", [pid]).rowcount:
-                pass
+            is_there = "SELECT FROM pg_stat_activity WHERE pid = %s"
+            eventually(lambda: not other.execute(is_there, [pid]).rowcount)
 
         with pytest.raises(StoreUnavailable), translated():
             connection.execute(text("SELECT 1"))

@@ -1,7 +1,6 @@
 """`tongdui-settle load`, `reconcile`, `profile` and `waive` as finance uses them, with exit codes and the audit log."""
 
 import json
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from settlement.store.window_locks import lock_window
 from settlement.waivers import propose_waiver
 from tests.conftest import Databases
 from tests.postgres.journal_rows import Journal, partner_file, prepare_hub
+from tests.waiting import somebody_waits
 
 DAY = date(2026, 1, 1)
 PEOPLE = {"mia": "finance_maker", "carl": "finance_checker", "otto": "operator", "anna": "auditor"}
@@ -90,16 +90,6 @@ class Desk:
             " entry_count, close_time) VALUES (%s, %s, 1, 2, %s, 2, now())",
             (DAY, state, bytes(32)),
         )
-
-    def somebody_waits(self) -> bool:
-        """Whether within ten seconds a session waits for another one's lock."""
-        waiting = (
-            "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-        ends = time.monotonic() + 10
-        while not (found := self.journal.connection.execute(waiting).rowcount) and time.monotonic() < ends:
-            time.sleep(0.01)
-        return bool(found)
 
     @contextmanager
     def office(self) -> Iterator[tuple[Connection, Ledger]]:
@@ -341,7 +331,7 @@ def test_what_a_certificate_would_have_to_say_waits_for_it_and_is_then_refused(
         certifying.execute("SELECT FROM settlement.windows FOR UPDATE")
         certifying.execute("UPDATE settlement.windows SET state = 'CERTIFIED'")
         running = threads.submit(desk.run, *argv)
-        waited = desk.somebody_waits()
+        waited = somebody_waits(desk.journal.connection)
         certifying.commit()
         code = running.result()
 
@@ -363,7 +353,7 @@ def test_what_comes_in_for_a_day_of_which_nothing_is_held_yet_is_waited_for_by_i
                 set_profile(connection, mia, "a", Profile(None, {}, file_expected=True), DAY)
         desk.hold_window("COMPUTED")
         certifying = threads.submit(desk.locked_state)
-        waited = desk.somebody_waits()
+        waited = somebody_waits(desk.journal.connection)
         connection.commit()
 
         assert (waited, certifying.result()) == (True, "COMPUTED")
@@ -383,7 +373,7 @@ def test_what_comes_in_for_a_day_that_is_just_certified_waits_though_it_saw_no_w
     with desk.office() as (connection, _), ThreadPoolExecutor(1) as threads:
         lock_window(connection, DAY)
         running = threads.submit(desk.run, *argv)
-        waited = desk.somebody_waits()
+        waited = somebody_waits(desk.journal.connection)
         desk.hold_window("CERTIFIED")
         connection.commit()
         code = running.result()

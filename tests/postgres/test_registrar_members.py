@@ -10,6 +10,7 @@ import pytest
 
 from exchange.registrar import Actor, Answered, Consent, Enrolment, LinkRequest, RegistrarRefusal
 from tests.postgres.ledger_at_work import CHEN, WIDE, Office, member_answer, number
+from tests.waiting import somebody_waits
 
 NO_CONSENT = Consent(0, 0)
 
@@ -240,8 +241,8 @@ def test_a_consent_waits_for_the_batch_that_holds_the_wallet(office: Office) -> 
         with psycopg.connect(office.url) as batch:
             batch.execute("SELECT 1 FROM exchange.wallets FOR NO KEY UPDATE")
             withdrawn = threads.submit(set_consent, office, *change)
-            while not office.rows("SELECT 1 FROM pg_locks WHERE NOT granted"):
-                assert not withdrawn.done()
+            assert somebody_waits(batch)
+            assert not withdrawn.done()
             before = limits(office)
         withdrawn.result(10)
 

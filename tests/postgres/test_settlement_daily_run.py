@@ -1,7 +1,6 @@
 """A day's steps on a real database: to the fen, in order, once, repeatable to the byte, and refusing what is wrong."""
 
 import json
-import time
 from base64 import b64decode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +40,7 @@ from tests.settlement_hub import (
     PostedLedger,
     prepare,
 )
+from tests.waiting import somebody_waits
 
 EXAMPLE = json.loads((Path(__file__).parents[1] / "settlement_example.json").read_text())["expected"]["base"]
 SIGNER = PrivateKey("operator", b"s" * 32)
@@ -262,7 +262,7 @@ def test_certifying_waits_for_a_file_that_is_coming_in_and_then_asks_for_its_rec
         coming = beside.begin()
         load_file(beside, run.ledger, settlement, Declared("c", DAY_1), [partner_file("c", DAY_1, [])])
         certifying = threads.submit(run.certify, DAY_1, SIGNER, VERIFY)
-        waited = somebody_waits(ledger)
+        waited = somebody_waits(ledger.connection)
         coming.commit()
         with pytest.raises(ChecksFailed) as failure:
             certifying.result()
@@ -270,15 +270,6 @@ def test_certifying_waits_for_a_file_that_is_coming_in_and_then_asks_for_its_rec
 
     assert waited
     assert [check.name for check in failed(failure.value.checks)] == ["reconciled"]
-
-
-def somebody_waits(ledger: PostedLedger) -> bool:
-    """Whether within ten seconds a session waits for another one's lock."""
-    waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    ends = time.monotonic() + 10
-    while not (found := ledger.connection.execute(waiting).rowcount) and time.monotonic() < ends:
-        time.sleep(0.01)
-    return bool(found)
 
 
 def test_a_window_is_not_certified_before_the_one_before_it(ledger: PostedLedger, engine: Engine) -> None:

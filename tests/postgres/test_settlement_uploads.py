@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
@@ -49,6 +49,7 @@ from tests.postgres.settlement_served import (
     to_date,
 )
 from tests.settlement_hub import AUDIENCE, DAY_1, DAY_3, PostedLedger, prepare
+from tests.waiting import eventually
 from tongdui.settlement.v1 import reconciliation_service_pb2 as wire
 
 NOON = datetime(2026, 1, 3, 12, tzinfo=UTC)
@@ -408,14 +409,6 @@ def test_a_message_without_data_ends_an_upload(desk: Desk, second: bytes, field:
     assert (info.reason, info.metadata["field"]) == ("INVALID_FIELD", field)
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Returns once the condition holds, which it must within 15 seconds."""
-    ends = time.monotonic() + 15
-    while not condition():
-        assert time.monotonic() < ends, "it never came to hold"
-        time.sleep(0.02)
-
-
 @contextlib.contextmanager
 def half_sent(desk: Desk, count: int) -> Iterator[tuple[list[Any], threading.Event]]:
     """Uploads of B whose second half waits for an event."""
@@ -448,7 +441,7 @@ def is_admitted(desk: Desk) -> bool:
 
 def test_a_partner_has_two_uploads_under_way_and_others_still_have_theirs(desk: Desk) -> None:
     with half_sent(desk, 2) as (uploads, goes_on):
-        until(lambda: reason_of(desk) == "HUB_BUSY")
+        eventually(lambda: reason_of(desk) == "HUB_BUSY")
         desk.upload(PARTNER_A, header_of(CSV_OF_A), [CSV_OF_A])
         goes_on.set()
 
@@ -462,12 +455,12 @@ CSV_OF_A = write_partner_file((), PartnerFileHeader("a", DAY_3, "CNY"))
 def test_an_upload_that_is_broken_off_leaves_no_trace_and_frees_its_place(desk: Desk) -> None:
     before = desk.traces()
     with half_sent(desk, 2) as (uploads, _):
-        until(lambda: reason_of(desk) == "HUB_BUSY")
+        eventually(lambda: reason_of(desk) == "HUB_BUSY")
 
         for upload in uploads:
             upload.cancel()
 
-        until(lambda: reason_of(desk) == "SIGNATURE_INVALID")
+        eventually(lambda: reason_of(desk) == "SIGNATURE_INVALID")
     assert desk.traces() == before
 
 
@@ -476,9 +469,9 @@ def test_a_key_that_is_revoked_while_the_bytes_come_hands_nothing_in(desk: Desk)
     change = "UPDATE exchange.keys_v1 SET state = %s WHERE key_id = %s"
     try:
         with half_sent(desk, 2) as (uploads, goes_on):
-            until(lambda: reason_of(desk) == "HUB_BUSY")
+            eventually(lambda: reason_of(desk) == "HUB_BUSY")
             desk.connection.execute(change, ("revoked", PARTNER_B.key_id))
-            until(lambda: reason_of(desk) == "SIGNATURE_INVALID")  # no process believes the key any more
+            eventually(lambda: reason_of(desk) == "SIGNATURE_INVALID")  # no process believes the key any more
             goes_on.set()
 
             for upload in uploads:
@@ -487,7 +480,7 @@ def test_a_key_that_is_revoked_while_the_bytes_come_hands_nothing_in(desk: Desk)
         assert desk.traces() == before
     finally:
         desk.connection.execute(change, ("active", PARTNER_B.key_id))
-        until(lambda: is_admitted(desk))
+        eventually(lambda: is_admitted(desk))
 
 
 def test_an_upload_that_stands_still_is_given_up(desk: Desk, url: str, tmp_path: Path) -> None:

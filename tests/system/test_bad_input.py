@@ -27,11 +27,11 @@ from tests.live_hub import (
     Answer,
     Coalition,
     check_no_leak,
-    eventually,
     field_violations,
     signed,
     sole_error_info,
 )
+from tests.waiting import eventually
 from tongdui.exchange.v1 import (
     commands_pb2,
     journal_service_pb2,

@@ -13,7 +13,8 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from examples.coalition import CardTerms
-from tests.live_hub import EARN, Coalition, eventually, health, is_serving, new_site, running
+from tests.live_hub import EARN, Coalition, health, is_serving, new_site, running
+from tests.waiting import eventually
 
 SECONDS = 10.0
 

@@ -33,14 +33,8 @@ from grpc_reflection.v1alpha import reflection_pb2
 from examples.coalition import Site
 from exchange.store.embedded import start
 from merchant_adapter import Hub, Key, OutcomeUnknown, Tls
-from tests.live_hub import (
-    BURN,
-    EARN,
-    Coalition,
-    eventually,
-    health,
-    is_serving,
-)
+from tests.live_hub import BURN, EARN, Coalition, health, is_serving
+from tests.waiting import eventually, lock_waits
 from tongdui.exchange.v1 import points_service_pb2
 from tongdui.signing import public_key_text
 
@@ -155,7 +149,7 @@ def test_a_hub_that_is_told_to_stop_finishes_the_running_calls_first(spare_hub: 
     with psycopg.connect(spare_hub.database_url) as holding, ThreadPoolExecutor(1) as threads:
         holding.execute("SELECT FROM exchange.wallets FOR UPDATE")  # so the call can't end before we want
         call = threads.submit(spare_hub.wire.call, spare_hub.keys["cafe"], BURN, request)
-        eventually(lambda: waits_for_a_lock(spare_hub))
+        eventually(lambda: lock_waits(holding))
         spare_hub.hub.process.send_signal(signal.SIGTERM)
         eventually(lambda: '"message": "stopping"' in spare_hub.hub.log.read_text())
         assert not call.done()
@@ -167,14 +161,6 @@ def test_a_hub_that_is_told_to_stop_finishes_the_running_calls_first(spare_hub: 
     assert spare_hub.hub.wait() == 0
     posted = "SELECT kind FROM exchange.posted_entries_v1 WHERE request_id = %s"
     assert spare_hub.rows(posted, request.request_id) == [("burn",)]
-
-
-def waits_for_a_lock(coalition: Coalition) -> bool:
-    ((found,),) = coalition.rows(
-        "SELECT count(*) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
-    return bool(found)
 
 
 def test_metrics_count_calls_by_outcome_and_commands_and_name_nobody(spare_hub: Coalition) -> None:

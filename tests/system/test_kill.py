@@ -47,12 +47,12 @@ from tests.live_hub import (
     PARTNERS,
     POINTS,
     Coalition,
-    eventually,
     found_coalition,
     is_serving,
     new_site,
     running,
 )
+from tests.waiting import eventually
 from tongdui.exchange.v1 import (
     entries_pb2,
     journal_service_pb2,

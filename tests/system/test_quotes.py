@@ -8,7 +8,8 @@ from typing import Any, Final
 import pytest
 
 from examples.coalition import CardTerms, Operators
-from tests.live_hub import BURN, EARN, POINTS, Answer, Coalition, eventually
+from tests.live_hub import BURN, EARN, POINTS, Answer, Coalition
+from tests.waiting import eventually
 from tongdui.exchange.v1 import commands_pb2, points_service_pb2, quotes_pb2
 
 QUOTE: Final = POINTS + "Quote"

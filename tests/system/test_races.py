@@ -23,10 +23,10 @@ from tests.live_hub import (
     Wire,
     another_hub,
     at_once,
-    eventually,
     is_serving,
     signed,
 )
+from tests.waiting import eventually
 from tongdui.exchange.v1 import accounts_service_pb2, commands_pb2, points_service_pb2
 
 OK: Final = grpc.StatusCode.OK

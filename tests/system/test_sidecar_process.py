@@ -21,7 +21,8 @@ import pytest
 
 from merchant_adapter import Receipt, verify_receipt
 from merchant_adapter.outbox import Dispatcher, Outbox
-from tests.live_hub import Coalition, eventually
+from tests.live_hub import Coalition
+from tests.waiting import eventually
 from tests.wire.sidecar_served import Caller
 
 TILLS: Final = 4 if "TONGDUI_FAULTS" not in os.environ else 32

@@ -30,10 +30,10 @@ from tests.live_hub import (
     Coalition,
     Entries,
     another_hub,
-    eventually,
     signed,
     sole_error_info,
 )
+from tests.waiting import eventually
 from tongdui.exchange.v1 import (
     accounts_service_pb2,
     commands_pb2,

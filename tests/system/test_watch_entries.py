@@ -41,11 +41,11 @@ from tests.live_hub import (
     POINTS,
     Coalition,
     another_hub,
-    eventually,
     found_coalition,
     new_site,
     running,
 )
+from tests.waiting import eventually
 from tongdui.exchange.v1 import (
     entries_pb2,
     journal_service_pb2,

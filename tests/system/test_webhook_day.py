@@ -55,7 +55,8 @@ from merchant_adapter.webhooks import (
 from merchant_adapter.webhooks.reading import write_order
 from settlement.__main__ import main
 from tests.conftest import Databases
-from tests.live_hub import Coalition, eventually, new_site, running
+from tests.live_hub import Coalition, new_site, running
+from tests.waiting import eventually
 from tests.wire.sidecar_served import Caller, sidecar
 from tongdui.exchange.v1.partners_service_pb2 import ROLE_FINANCE_MAKER
 

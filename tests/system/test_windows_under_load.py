@@ -42,7 +42,8 @@ from merchant_adapter import (
 )
 from settlement.__main__ import main
 from tests.conftest import Databases
-from tests.live_hub import Coalition, eventually, found_coalition, new_site, running
+from tests.live_hub import Coalition, found_coalition, new_site, running
+from tests.waiting import eventually
 from tongdui.exchange.v1 import partners_service_pb2
 
 CROSSINGS: Final = int(os.environ.get("TONGDUI_FAULTS", "1"))

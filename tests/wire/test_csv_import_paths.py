@@ -13,7 +13,7 @@ import pytest
 from merchant_adapter.__main__ import main
 from merchant_adapter.outbox import Outbox
 from merchant_adapter.sidecar import imports
-from tests.live_hub import eventually
+from tests.waiting import eventually
 from tests.wire.adapter_fake_hub import fake_hub
 from tests.wire.sidecar_served import Caller, SilentLedger, sidecar
 

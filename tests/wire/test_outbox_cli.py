@@ -18,7 +18,7 @@ import pytest
 from merchant_adapter import EarnCommand, Receipt, verify_receipt
 from merchant_adapter.__main__ import main
 from merchant_adapter.outbox import Outbox
-from tests.live_hub import eventually
+from tests.waiting import eventually
 from tests.wire.adapter_fake_hub import (
     AUDIENCE,
     CAFE_KEY,

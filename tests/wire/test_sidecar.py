@@ -27,7 +27,7 @@ from merchant_adapter.sidecar.failures import of_outbox
 from merchant_adapter.sidecar.listening import open_tcp, open_unix
 from merchant_adapter.sidecar.server import serve
 from merchant_adapter.till import Till
-from tests.live_hub import eventually
+from tests.waiting import eventually
 from tests.wire.adapter_fake_hub import AUDIENCE, CAFE_KEY, HUB_KEYS, fake_hub
 from tests.wire.sidecar_served import SALE, Caller, Heard, SilentLedger, sidecar
 

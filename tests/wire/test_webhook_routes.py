@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from merchant_adapter import methods
 from merchant_adapter.outbox import Outbox
 from merchant_adapter.sidecar import webhooks
 from merchant_adapter.webhooks import OrderPolicy, WebhookSettings, sign_webhook
+from tests.waiting import eventually
 from tests.wire.adapter_fake_hub import Call, FakeHub, Reply, accepted, fake_hub, status
 from tests.wire.sidecar_served import NO_WORD, Caller, Heard, SilentLedger, sidecar
 from tongdui.exchange.v1 import members_service_pb2 as members
@@ -120,13 +121,6 @@ def opened(served: FakeHub, file: Path) -> Iterator[Caller]:
 def open_shop(tmp_path: Path) -> Iterator[Shop]:
     with shop(tmp_path / "outbox.db") as it:
         yield it
-
-
-def eventually(holds: Callable[[], object]) -> None:
-    ends = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < ends, "not within 10 s"
-        time.sleep(0.02)
 
 
 def test_an_order_that_is_told_twice_and_out_of_order_is_posted_once(open_shop: Shop) -> None:
