@@ -248,25 +248,42 @@ class Batcher:
         self._start_soon()
 
     async def _run(self, lane: _Lane, batch: list[_Part]) -> None:
+        try:
+            await self._decide(lane, batch)
+        finally:
+            self._idle.append(lane)
+            for part in batch:
+                for command in part.commands():
+                    self._busy.difference_update((command.member_id, _other_member(command)))
+                part.submission.first_part_runs = False
+        now = asyncio.get_running_loop().time()
+        self._gather_until = now + GATHER_SECONDS if len(batch) >= SIBLINGS else 0.0
+
+    async def _decide(self, lane: _Lane, batch: list[_Part]) -> None:
+        """Runs the batch and hands out its answers; what goes wrong is told to those who wait for it.
+
+        A defect rolls everything back. Whose it is nobody knows, so each half runs again on its own, until the
+        defect is alone with the call that meets it.
+        """
         loop = asyncio.get_running_loop()
         started = loop.time()
         outcome: _Outcome | Exception
         try:
             outcome = await self._runner.run(lane, batch)
-        except Exception as error:  # noqa: BLE001  # whatever it is, it belongs to those who wait for it
-            outcome = error
-        self._idle.append(lane)
-        for part in batch:
-            for command in part.commands():
-                self._busy.difference_update((command.member_id, _other_member(command)))
-            part.submission.first_part_runs = False
-        if isinstance(outcome, Exception):
+        except Exception as failure:  # noqa: BLE001  # whatever it is, it belongs to those who wait for it
+            outcome = failure
+        if isinstance(outcome, _Outcome):
+            _settle(batch, outcome)
+            figures = (len(outcome.answers), outcome.entry_count, outcome.retry_count)
+            self._observe(
+                BatchFigures(*figures, started - batch[0].submission.arrived, loop.time() - started)
+            )
+        elif isinstance(outcome, StoreUnavailable) or len(batch) == 1:
             self._fail(batch, outcome)
-            return
-        _settle(batch, outcome)
-        self._gather_until = loop.time() + GATHER_SECONDS if len(batch) >= SIBLINGS else 0.0
-        figures = (len(outcome.answers), outcome.entry_count, outcome.retry_count)
-        self._observe(BatchFigures(*figures, started - batch[0].submission.arrived, loop.time() - started))
+        else:
+            half = len(batch) // 2
+            await self._decide(lane, batch[:half])
+            await self._decide(lane, batch[half:])
 
     def _fail(self, batch: list[_Part], error: Exception) -> None:
         for part in batch:
@@ -321,16 +338,21 @@ class _Lane:
     @property
     def ready(self) -> HubConnection | None:
         """The connection, where it stands and has good plans; None where `connect` is to be called first."""
-        if self._connection is None or self._connection.closed or self._plans_are_old():
-            return None
-        return self._connection
+        return None if self._plans_are_old() else self._standing()
 
     def connect(self) -> HubConnection:
         """The connection, opened and with new plans where it must be. Waits for the server."""
-        if self._connection is None or self._connection.closed:
-            self._connection = self._connect()
+        connection = self._standing()
+        if connection is None:
+            connection = self._connection = self._connect()
         elif self._plans_are_old():
-            forget_plans(self._connection)
+            forget_plans(connection)
+        return connection
+
+    def _standing(self) -> HubConnection | None:
+        """The connection, unless there is none or the server has hung up since it was used last."""
+        if self._connection is None or self._connection.has_ended():
+            return None
         return self._connection
 
     def _plans_are_old(self) -> bool:

@@ -41,9 +41,21 @@ class Housekeeper:
                     _log.error("%d members are due and waking them changes nothing", len(due))
                     break
                 before = due
-                await self._batcher.submit([Wake(member_id) for member_id in due], None)
-                woken += len(due)
+                woken += await self._wake(due)
         return woken
+
+    async def _wake(self, member_ids: list[int]) -> int:
+        """Wakes each in a call of its own: a defect at one must not keep the others' points from expiring."""
+        calls = (self._batcher.submit([Wake(member_id)], None) for member_id in member_ids)
+        failures = [
+            it for it in await asyncio.gather(*calls, return_exceptions=True) if isinstance(it, Exception)
+        ]
+        for failure in failures:
+            if isinstance(failure, (QueueFull, StoreUnavailable)):
+                raise failure
+        if failures:
+            _log.error("%d members were not woken, the first: %s", len(failures), without_values(failures[0]))
+        return len(member_ids) - len(failures)
 
     async def run(self) -> None:
         """Sweeps for ever."""

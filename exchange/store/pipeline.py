@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import select
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from itertools import count
 from typing import Final, NamedTuple, TypeAlias, TypeVar
@@ -93,6 +95,23 @@ class HubConnection(psycopg.Connection[TupleRow]):
                     step = steps.send(rows)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]  # the generator's type says what it is
+
+    def has_ended(self) -> bool:
+        """Whether it was closed, or the server hung up on it while nobody used it.
+
+        A restarted server would else be noticed by the first batch after it, whose outcome would be unknown.
+        """
+        while not self.closed and self._socket_is_readable():
+            with suppress(
+                psycopg.OperationalError
+            ):  # the end; what else the server says unasked is read here
+                self.pgconn.consume_input()
+        return self.closed
+
+    def _socket_is_readable(self) -> bool:
+        poll = select.poll()
+        poll.register(self.pgconn.socket, select.POLLIN)
+        return bool(poll.poll(0))
 
     def _perform(self, step: Sequence[Request] | CopyIn) -> Rows:
         if not isinstance(step, CopyIn):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+import psycopg
 from google.rpc import error_details_pb2, status_pb2
 
 from exchange.batcher import Answer, Batcher
@@ -48,6 +49,20 @@ def open_shop(office: Office, member_count: int) -> Shop:
 
 def new_batcher(url: str, connections: int = 3) -> Batcher:
     return Batcher(lambda: open_connection(url), TERMS, encode, lambda _: None, connections)
+
+
+@contextmanager
+def defect(url: str, at: str) -> Iterator[None]:
+    """While it lasts, an entry of which `at` is true is one that nobody has an answer to."""
+    with psycopg.connect(url) as owner:
+        owner.execute(
+            f"ALTER TABLE exchange.entries ADD CONSTRAINT defect CHECK (NOT ({at})) NOT VALID".encode()
+        )
+    try:
+        yield
+    finally:
+        with psycopg.connect(url) as owner:
+            owner.execute("ALTER TABLE exchange.entries DROP CONSTRAINT defect")
 
 
 @asynccontextmanager

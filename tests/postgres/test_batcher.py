@@ -25,7 +25,7 @@ from exchange.store.readings import add_lots
 from exchange.store.reads import read_cards
 from tests.builders import NOON, TERMS, burn, earn
 from tests.postgres.ledger_at_work import Office, begin_anew, days_on, new_card
-from tests.postgres.shop import Shop, at_work, call, entry_id, new_batcher, open_shop, posting, reason
+from tests.postgres.shop import Shop, at_work, call, defect, entry_id, new_batcher, open_shop, posting, reason
 from tests.waiting import lock_waits
 from tongdui.exchange.v1 import commands_pb2
 
@@ -505,6 +505,21 @@ def test_a_store_that_is_away_is_unavailable_and_the_next_call_finds_it_again(sh
     assert shop.office.rows("SELECT count(*) FROM exchange.entries") == [(1,)]
 
 
+def test_a_connection_that_ended_while_nobody_used_it_costs_no_answer(shop: Shop) -> None:
+    async def through_a_restart(batcher: Batcher) -> list[Answer]:
+        first = await batcher.submit([earn("e-1", member_id=shop.members[0])], None)
+        with psycopg.connect(shop.url, autocommit=True) as owner:
+            owner.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        return first + await batcher.submit([earn("e-2", member_id=shop.members[0])], None)
+
+    answers = posting(shop, through_a_restart)
+
+    assert [reason(answer) for answer in answers] == ["", ""]
+
+
 def test_a_server_nobody_can_reach_is_unavailable() -> None:
     async def reach() -> None:
         batcher = new_batcher("postgresql://hub@127.0.0.1:1/none")
@@ -552,6 +567,33 @@ def lots_of(shop: Shop) -> list[tuple[Any, ...]]:
         "SELECT member_id, issuer_id, rate_version, expiry_date, issued_points, open_points, burned_points,"
         " expired_points, spent FROM exchange.lots ORDER BY 1, 2, 3, 4"
     )
+
+
+def test_a_defect_is_told_to_the_call_that_meets_it_and_the_rest_of_its_batch_is_decided(crowd: Shop) -> None:
+    calls: list[list[Command]] = [
+        [earn(f"{name}-{it}", member_id=member) for name in "ab"]
+        for it, member in enumerate(crowd.members[:20])
+    ]
+    calls[13][1] = earn("defect", member_id=crowd.members[13], reference="broken")
+    calls[14] = [earn("after", member_id=crowd.members[13])]
+
+    async def together(batcher: Batcher) -> list[list[Answer] | BaseException]:
+        named = [call(crowd, f"halves-{it}") for it in range(20)]
+        waiting = [batcher.submit(*it) for it in zip(calls, named, strict=True)]
+        return await asyncio.gather(*waiting, return_exceptions=True)
+
+    with defect(crowd.url, "reference = 'broken'"):
+        outcomes = posting(crowd, together)
+
+    assert [type(it) for it in outcomes if isinstance(it, BaseException)] == [psycopg.errors.CheckViolation]
+    assert isinstance(outcomes[13], psycopg.errors.CheckViolation)
+    told = [[reason(answer) for answer in it] for it in outcomes if not isinstance(it, BaseException)]
+    assert told == [[""] * len(it) for number, it in enumerate(calls) if number != 13]
+    evidence = crowd.office.rows(
+        "SELECT count(*), count(DISTINCT body) FROM exchange.calls WHERE convert_from(body, 'UTF8') LIKE 'halves-%'"
+    )
+    assert evidence == [(19, 19)]
+    assert crowd.office.rows("SELECT count(*) FROM exchange.entries") == [(37,)]
 
 
 def test_a_burn_takes_as_many_lots_as_it_needs_in_consumption_order(shop: Shop) -> None:
