@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from exchange.batcher import Answer
+from exchange.batch import Answer
 from exchange.core.book import NO_DEADLINE, Book
 from exchange.core.commands import Command
 from exchange.core.decisions import Accepted, Decision, Refused, Rejected, Repeated, RepeatedHere

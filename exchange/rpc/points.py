@@ -6,7 +6,8 @@ from typing import Final
 
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from exchange.batcher import Answer, Batcher
+from exchange.batch import Answer
+from exchange.batcher import Batcher
 from exchange.core.commands import Asked
 from exchange.rpc.answers import result_bytes
 from exchange.rpc.calls import MAX_BATCH_MESSAGE, REPLAYED, Handler, Incoming, Method

@@ -18,7 +18,8 @@ from typing import Any, Final
 from nacl.signing import SigningKey
 from sqlalchemy import Engine, delete, text
 
-from exchange.batcher import Answer, Batcher
+from exchange.batch import Answer
+from exchange.batcher import Batcher
 from exchange.core.commands import Command
 from exchange.core.evidence import Call
 from exchange.core.ids import OPERATOR

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from exchange.batcher import Answer as Sent
+from exchange.batch import Answer as Sent
 from exchange.core.book import PayCode
 from exchange.core.commands import Command, kind_in_journal
 from exchange.core.decisions import Decision

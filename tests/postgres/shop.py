@@ -11,7 +11,8 @@ from typing import TypeVar
 import psycopg
 from google.rpc import error_details_pb2, status_pb2
 
-from exchange.batcher import Answer, Batcher
+from exchange.batch import Answer
+from exchange.batcher import Batcher
 from exchange.core.evidence import Call
 from exchange.registrar import Actor
 from exchange.rpc.answers import encode

@@ -11,7 +11,8 @@ from typing import Any, Final
 import psycopg
 import pytest
 
-from exchange.batcher import Answer, Batcher
+from exchange.batch import Answer
+from exchange.batcher import Batcher
 from exchange.core import commands as core
 from exchange.core.commands import Asked, Authority, MoneyMove, Quote
 from exchange.core.ids import OPERATOR

@@ -14,7 +14,8 @@ from typing import Any, Final
 import psycopg
 import pytest
 
-from exchange.batcher import MAX_QUEUE, SIBLINGS, WORTH_A_BATCH, Answer, Batcher, QueueFull
+from exchange.batch import Answer
+from exchange.batcher import MAX_QUEUE, SIBLINGS, WORTH_A_BATCH, Batcher, QueueFull
 from exchange.core.commands import Authority, Command, Wake
 from exchange.core.decisions import Accepted, Decision
 from exchange.core.planner import plan

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import Phase, given
 from hypothesis import strategies as st
 
-from exchange import batcher
-from exchange.batcher import Answer as Sent
+from exchange.batch import SMALL
+from exchange.batch import Answer as Sent
 from exchange.batcher import Batcher
 from exchange.core.commands import Command
 from exchange.store.engine import migrate, open_connection
@@ -54,12 +54,12 @@ def url(databases: Databases) -> Iterator[str]:
 
 
 @pytest.mark.filterwarnings("ignore:Generating overly large repr")  # of what failed
-@pytest.mark.parametrize("small", [batcher.SMALL, 3])
+@pytest.mark.parametrize("small", [SMALL, 3])
 def test_random_histories_leave_the_rows_and_answers_of_the_core_however_they_are_cut(
     url: str, small: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batches above `SMALL` commands are copied in: with a small one, nearly all are."""
-    monkeypatch.setattr(batcher, "SMALL", small)
+    monkeypatch.setattr("exchange.batch.SMALL", small)
 
     # Each try takes a tenth of a second and more: to find a shorter one would take minutes.
     @tries(40, [Phase.generate])

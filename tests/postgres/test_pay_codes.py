@@ -8,7 +8,7 @@ from itertools import count
 
 import pytest
 
-from exchange.batcher import Answer
+from exchange.batch import Answer
 from exchange.core.commands import Authority, Burn
 from exchange.registrar import Actor
 from exchange.registrar.envelope import pay_code_digest
