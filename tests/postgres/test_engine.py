@@ -96,8 +96,8 @@ def test_a_lock_that_does_not_come_free_is_a_race(office: Office) -> None:
 
 def test_a_session_that_was_idle_too_long_is_a_store_that_is_away(office: Office) -> None:
     with office.engine.connect() as connection:
-        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '1ms'"))
         (pid,) = connection.execute(text("SELECT pg_backend_pid()")).one()
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '1ms'"))
         with psycopg.connect(office.url, autocommit=True) as other:
             is_there = "SELECT FROM pg_stat_activity WHERE pid = %s"
             eventually(lambda: not other.execute(is_there, [pid]).rowcount)

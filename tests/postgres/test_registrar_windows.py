@@ -25,6 +25,7 @@ from tests.postgres.ledger_at_work import (
     open_batcher,
     open_office,
 )
+from tests.waiting import WAIT_SECONDS
 
 FIRST = date(2026, 1, 1)
 DAY = timedelta(days=1)
@@ -184,7 +185,7 @@ def test_closing_beside_running_batches_loses_no_entry_and_waits_for_nobody(offi
         assert all(answer.accepted for (answer,) in answers)
         return windows
 
-    windows = asyncio.run(asyncio.wait_for(run(), 30))
+    windows = asyncio.run(asyncio.wait_for(run(), WAIT_SECONDS))
 
     assert [it.entry_count for it in windows] == [0] * 40
     assert office.rows("SELECT sum(entry_count), min(window_date) FROM exchange.batches") == [
@@ -207,7 +208,7 @@ def test_each_entry_is_in_the_window_that_its_batch_committed_before(office: Off
         await batcher.stop()
         return window
 
-    window = asyncio.run(asyncio.wait_for(run(), 30))
+    window = asyncio.run(asyncio.wait_for(run(), WAIT_SECONDS))
 
     rows = office.rows(
         "SELECT sequence, window_date, entry_count, digest, hash FROM exchange.batches ORDER BY 1"

@@ -49,6 +49,7 @@ from tests.postgres.settlement_served import (
     serving,
 )
 from tests.settlement_hub import AUDIENCE, DAY_1, DAY_2, HUB_KEYS, PeerHub, PostedLedger, prepare
+from tests.waiting import WAIT_SECONDS
 from tongdui.settlement.v1 import reconciliation_service_pb2 as wire
 from tongdui.signing import parse_request
 
@@ -79,7 +80,7 @@ class Desk:
 
     def settlement(self, key: Key) -> SyncSettlement:
         return SyncSettlement.connect(
-            self.service.address, AUDIENCE, key=key, settlement_keys=KNOWN, timeout_seconds=10
+            self.service.address, AUDIENCE, key=key, settlement_keys=KNOWN, timeout_seconds=WAIT_SECONDS
         )
 
 

@@ -48,6 +48,7 @@ from tests.settlement_hub import (
     listening,
     prepare,
 )
+from tests.waiting import WAIT_SECONDS
 from tongdui.exchange.v1.journal_service_pb2 import CloseWindowRequest
 from tongdui.signing import public_key_text
 
@@ -626,7 +627,7 @@ def test_serve_answers_until_it_is_told_to_stop(office: Office) -> None:
         shown = process.stdout.readline()
         shown += process.stdout.readline()
         process.send_signal(signal.SIGTERM)
-        code = process.wait(timeout=20)
+        code = process.wait(timeout=WAIT_SECONDS)
     finally:
         process.kill()
         process.communicate()
@@ -663,7 +664,7 @@ def agreed_version(port: int, version: ssl.TLSVersion) -> str | None:
     context.set_alpn_protocols(["h2"])
     context.minimum_version = context.maximum_version = version
     with (
-        socket.create_connection(("127.0.0.1", port), 5) as plain,
+        socket.create_connection(("127.0.0.1", port), WAIT_SECONDS) as plain,
         context.wrap_socket(plain) as secure,
     ):
         return secure.version()
@@ -689,4 +690,4 @@ def test_serve_speaks_tls_1_3_only(office: Office, tls_files: tuple[Path, Path])
             agreed_version(port, ssl.TLSVersion.TLSv1_2)
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=WAIT_SECONDS)

@@ -189,7 +189,7 @@ def test_a_run_that_was_broken_off_goes_on_after_its_last_commit(
     with daily_run(engine) as run:
         run.close(DAY_1, hub, VERIFY)
         ledger.connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity"  # until then it has the lock
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
         with pytest.raises(OperationalError):

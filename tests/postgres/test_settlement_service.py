@@ -41,6 +41,7 @@ from tests.postgres.settlement_served import (
     to_date,
 )
 from tests.settlement_hub import DAY_1, DAY_2, DAY_3, PostedLedger, prepare
+from tests.waiting import WAIT_SECONDS
 from tongdui.settlement.v1 import settlement_service_pb2 as wire
 
 
@@ -290,10 +291,10 @@ def test_streams_that_nobody_signed_hold_up_no_call(service: Service) -> None:
 
         def questions() -> Iterator[reflection_pb2.ServerReflectionRequest]:
             yield reflection_pb2.ServerReflectionRequest(list_services="")
-            over.wait(30)  # and the stream stays open
+            over.wait(WAIT_SECONDS)  # and the stream stays open
 
-        streams = [reflection.ServerReflectionInfo(questions(), timeout=30) for _ in range(40)]
-        streams += [health.Watch(health_pb2.HealthCheckRequest(), timeout=30) for _ in range(40)]
+        streams = [reflection.ServerReflectionInfo(questions(), timeout=WAIT_SECONDS) for _ in range(40)]
+        streams += [health.Watch(health_pb2.HealthCheckRequest(), timeout=WAIT_SECONDS) for _ in range(40)]
         for stream in streams:
             next(stream)
 
@@ -350,7 +351,7 @@ def test_a_database_that_goes_away_makes_the_service_unavailable(
 def health_state_once_it_changes(channel: grpc.Channel) -> int:
     """The first state after SERVING, as the health service streams it; the deadline fails the test."""
     stub: Any = health_pb2_grpc.HealthStub(channel)
-    watched = stub.Watch(health_pb2.HealthCheckRequest(), timeout=20)
+    watched = stub.Watch(health_pb2.HealthCheckRequest(), timeout=WAIT_SECONDS)
     for answer in watched:
         if answer.status != health_pb2.HealthCheckResponse.SERVING:
             watched.cancel()

@@ -49,7 +49,7 @@ from tests.postgres.settlement_served import (
     to_date,
 )
 from tests.settlement_hub import AUDIENCE, DAY_1, DAY_3, PostedLedger, prepare
-from tests.waiting import eventually
+from tests.waiting import WAIT_SECONDS, eventually
 from tongdui.settlement.v1 import reconciliation_service_pb2 as wire
 
 NOON = datetime(2026, 1, 3, 12, tzinfo=UTC)
@@ -71,7 +71,7 @@ class Desk:
 
     def settlement(self, key: Key) -> SyncSettlement:
         return SyncSettlement.connect(
-            self.service.address, AUDIENCE, key=key, settlement_keys=KNOWN, timeout_seconds=10
+            self.service.address, AUDIENCE, key=key, settlement_keys=KNOWN, timeout_seconds=WAIT_SECONDS
         )
 
     def traces(self) -> dict[str, int]:
@@ -416,7 +416,7 @@ def half_sent(desk: Desk, count: int) -> Iterator[tuple[list[Any], threading.Eve
 
     def parts() -> Iterator[bytes]:
         yield CSV[:50]
-        goes_on.wait(20)
+        goes_on.wait(WAIT_SECONDS)
         yield CSV[50:]
 
     uploads = [desk.begin(PARTNER_B, header_of(CSV, request_id=f"half-{n}"), parts()) for n in range(count)]

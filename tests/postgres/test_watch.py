@@ -19,6 +19,7 @@ from exchange.store.reads.snapshots import Snapshots
 from tests.builders import earn
 from tests.postgres.ledger_at_work import AUDIENCE, CHEN, Office
 from tests.postgres.shop import Shop, open_shop
+from tests.waiting import WAIT_SECONDS
 from tongdui.exchange.v1.journal_service_pb2 import EntryCursor, WatchEntriesRequest, WatchEntriesResponse
 from tongdui.signing import SignedRequest
 
@@ -40,7 +41,7 @@ async def watching(
     watch = EntryWatch(Snapshots(office.engine), *lanes, recheck)
     running = asyncio.create_task(watch.run())
     try:
-        async with asyncio.timeout(20.0):
+        async with asyncio.timeout(WAIT_SECONDS):
             yield watch
     finally:
         running.cancel()

@@ -5,7 +5,7 @@ from itertools import pairwise
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from settlement.core.amounts import round_half_up
@@ -14,6 +14,7 @@ from settlement.core.parties import OPERATOR, POOL
 from settlement.core.recount import SettledLine, history_difference
 from settlement.core.rounding import ROUNDING_PAIR, StatementLine, rounding_bounds, settle_lines
 from settlement.core.statement import statements
+from tests.property.profiles import tries
 
 FEN = 10_000
 DAY = date(2026, 1, 1)
@@ -44,7 +45,7 @@ def settled(history: list[list[Flow]]) -> list[tuple[StatementLine, ...]]:
     return results
 
 
-@settings(max_examples=200, deadline=None)
+@tries(200)
 @given(windows, st.randoms(use_true_random=False))
 def test_netting_ignores_the_order_of_lines(window: list[Flow], random: Random) -> None:
     shuffled = list(window)
@@ -56,7 +57,7 @@ def test_netting_ignores_the_order_of_lines(window: list[Flow], random: Random) 
     assert bilateral_matrix(shuffled) == bilateral_matrix(window)
 
 
-@settings(max_examples=200, deadline=None)
+@tries(200)
 @given(histories)
 def test_net_positions_sum_to_zero_in_every_window_and_to_date(history: list[list[Flow]]) -> None:
     for lines in settled(history):
@@ -67,7 +68,7 @@ def test_net_positions_sum_to_zero_in_every_window_and_to_date(history: list[lis
         assert sum(position.exact_micros for position in positions) == 0
 
 
-@settings(max_examples=200, deadline=None)
+@tries(200)
 @given(histories)
 def test_rounding_stays_within_its_bounds_to_date_and_in_every_window(history: list[list[Flow]]) -> None:
     for lines in settled(history):
@@ -81,7 +82,7 @@ def test_rounding_stays_within_its_bounds_to_date_and_in_every_window(history: l
                 assert 2 * abs(line.amount_to_date_minor * FEN - line.exact_to_date_micros) <= FEN
 
 
-@settings(max_examples=200, deadline=None)
+@tries(200)
 @given(histories)
 def test_lines_add_up_to_net_positions_and_windows_to_date(history: list[list[Flow]]) -> None:
     results = settled(history)
@@ -99,7 +100,7 @@ def test_lines_add_up_to_net_positions_and_windows_to_date(history: list[list[Fl
         assert sum(amounts) == sum(last)
 
 
-@settings(max_examples=200, deadline=None)
+@tries(200)
 @given(histories)
 def test_a_statement_opens_where_the_one_before_closed(history: list[list[Flow]]) -> None:
     by_window = [{p.party_id: p for p in statements(DAY, lines)} for lines in settled(history)]
@@ -111,7 +112,7 @@ def test_a_statement_opens_where_the_one_before_closed(history: list[list[Flow]]
             assert position.net_minor == sum(line.amount_minor for line in position.lines)
 
 
-@settings(max_examples=200, deadline=None)
+@tries(200)
 @given(histories)
 def test_the_pools_cash_is_its_rounded_balance(history: list[list[Flow]]) -> None:
     everything = [flow for window in history for flow in window]

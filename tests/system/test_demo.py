@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DEMO = [sys.executable, str(ROOT / "examples" / "demo.py")]
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 300
 
 
 def started(directory: Path, *arguments: str) -> "subprocess.Popen[str]":

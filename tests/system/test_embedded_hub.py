@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +12,8 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from examples.coalition import CardTerms
-from tests.live_hub import EARN, Coalition, health, is_serving, new_site, running
+from tests.live_hub import EARN, Coalition, is_serving, new_site, running
 from tests.waiting import eventually
-
-SECONDS = 10.0
 
 
 @pytest.fixture
@@ -40,19 +37,17 @@ def test_a_hub_starts_its_own_server_again_and_loses_nothing_it_answered(embedde
     before = [wire.call(cafe, EARN, embedded_hub.earn(member_id)) for _ in range(20)]
 
     kill_postmaster(embedded_hub.site.data_dir)
-    killed = time.monotonic()
     reasons: list[str] = []  # a backend may outlive its postmaster by a call or two: those count as well
-    while (set(reasons) <= {""} or reasons[-1]) and time.monotonic() - killed < SECONDS:
-        reasons.append(wire.call(cafe, EARN, embedded_hub.earn(member_id)).reason)
 
-    took = time.monotonic() - killed
+    def is_back() -> bool:
+        reasons.append(wire.call(cafe, EARN, embedded_hub.earn(member_id)).reason)
+        return "HUB_UNAVAILABLE" in reasons and not reasons[-1]
+
+    eventually(is_back)
     assert {answer.code for answer in before} == {grpc.StatusCode.OK}
     assert set(reasons) == {"HUB_UNAVAILABLE", ""}
-    assert reasons[-1] == ""
-    assert took < SECONDS
     eventually(lambda: is_serving(hub.address))
-    (kept,) = embedded_hub.rows("SELECT count(*) FROM exchange.entries")
-    assert kept == (20 + reasons.count(""),)
+    ((kept,),) = embedded_hub.rows("SELECT count(*) FROM exchange.entries")
+    assert 20 + reasons.count("") <= kept <= 20 + len(reasons)  # one may be kept whose answer died on the way
     assert hub.process.poll() is None
     assert "started again" in hub.log.read_text()
-    assert health(hub.address) == "SERVING"

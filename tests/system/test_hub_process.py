@@ -34,8 +34,8 @@ from psycopg.rows import TupleRow
 from examples.coalition import Site
 from exchange.store.embedded import start
 from merchant_adapter import Hub, Key, OutcomeUnknown, Tls
-from tests.live_hub import BURN, EARN, POINTS, Coalition, health, is_serving
-from tests.waiting import eventually, lock_waits
+from tests.live_hub import BURN, EARN, POINTS, Coalition, health, is_serving, kept_port
+from tests.waiting import WAIT_SECONDS, eventually, lock_waits
 from tongdui.exchange.v1 import points_service_pb2
 from tongdui.signing import public_key_text
 
@@ -46,19 +46,13 @@ SERVICES: Final = {
 SECRET: Final = "tell-nobody"
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
 # --- how it is
 
 
 def test_health_is_serving_for_the_hub_and_for_each_of_its_services(coalition: Coalition) -> None:
-    told = {name: health(coalition.hub.address, name) for name in ("", *SERVICES)}
+    eventually(lambda: is_serving(coalition.hub.address))
 
-    assert set(told.values()) == {"SERVING"}
+    assert {health(coalition.hub.address, name) for name in SERVICES} == {"SERVING"}
 
 
 def test_reflection_lists_the_services_and_gives_their_contract(coalition: Coalition) -> None:
@@ -73,7 +67,9 @@ def test_reflection_lists_the_services_and_gives_their_contract(coalition: Coali
         )
         listed, found = (
             reflection_pb2.ServerReflectionResponse.FromString(answer)
-            for answer in method(iter([request.SerializeToString() for request in asked]), timeout=10)
+            for answer in method(
+                iter([request.SerializeToString() for request in asked]), timeout=WAIT_SECONDS
+            )
         )
 
     names = {service.name for service in listed.list_services_response.service}
@@ -131,7 +127,7 @@ def test_a_database_connection_that_is_lost_between_two_calls_costs_no_answer(co
 def end_other_connections(connection: psycopg.Connection[TupleRow]) -> None:
     """Ends every other connection to the database, and waits until it has."""
     connection.execute(
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = current_user"
+        "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE usename = current_user"
         " AND datname = current_database() AND pid <> pg_backend_pid()"
     )
 
@@ -142,13 +138,14 @@ def end_other_connections(connection: psycopg.Connection[TupleRow]) -> None:
 @pytest.fixture
 def spare_hub(coalition: Coalition) -> Iterator[Coalition]:
     """A second hub of the coalition for one test to stop, with metrics."""
-    metrics = {"TONGDUI_METRICS_LISTEN": f"127.0.0.1:{free_port()}"}
-    site = replace(coalition.site, environment={**coalition.site.environment, **metrics})
-    hub = site.serve(name="spare")
-    spare = replace(coalition, site=site, hub=hub, _wire=None)
-    yield spare
-    spare.close()
-    hub.stop()
+    with kept_port() as port:
+        metrics = {"TONGDUI_METRICS_LISTEN": f"127.0.0.1:{port}"}
+        site = replace(coalition.site, environment={**coalition.site.environment, **metrics})
+        hub = site.serve(name="spare")
+        spare = replace(coalition, site=site, hub=hub, _wire=None)
+        yield spare
+        spare.close()
+        hub.stop()
 
 
 def test_a_hub_that_is_told_to_stop_finishes_the_running_calls_first(spare_hub: Coalition) -> None:
@@ -163,7 +160,7 @@ def test_a_hub_that_is_told_to_stop_finishes_the_running_calls_first(spare_hub: 
         eventually(lambda: '"message": "stopping"' in spare_hub.hub.log.read_text())
         assert not call.done()
         holding.rollback()
-        answer = call.result(10)
+        answer = call.result(WAIT_SECONDS)
 
     assert answer.code is grpc.StatusCode.OK
     answer.receipt(spare_hub.hub_keys)
@@ -178,7 +175,7 @@ def test_metrics_count_calls_by_outcome_and_commands_and_name_nobody(spare_hub: 
         spare_hub.wire.call(spare_hub.keys["cafe"], BURN, spare_hub.burn(member_id, points=4))
 
     address = spare_hub.site.environment["TONGDUI_METRICS_LISTEN"]
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as page:
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=WAIT_SECONDS) as page:
         text = page.read().decode()
 
     figures = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
@@ -233,7 +230,7 @@ def refusals(runs: Sequence[Run], data_dir: Path) -> list[Refused]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=2 * WAIT_SECONDS,
     )
     assert "Traceback" not in done.stderr
     found = re.findall(r"(.*?)\x1e(\d+)\n", done.stderr, re.DOTALL)
@@ -394,7 +391,7 @@ def ledger_over(coalition: Coalition, address: str, tls: Tls | None) -> str:
         keys = coalition.hub_keys
         key = coalition.keys["cafe"]
         hub = Hub.connect(
-            address, coalition.site.audience, key=key, hub_keys=keys, tls=tls, timeout_seconds=5
+            address, coalition.site.audience, key=key, hub_keys=keys, tls=tls, timeout_seconds=30
         )
         async with hub:
             return (await hub.ledger()).audience
@@ -421,7 +418,7 @@ def test_a_tls_hub_talks_to_nobody_without_tls_without_trust_or_without_a_certif
         with pytest.raises(OutcomeUnknown):
             ledger_over(coalition, tls_hub, tls)
 
-    assert is_serving(coalition.hub.address)
+    eventually(lambda: is_serving(coalition.hub.address))
 
 
 def test_a_tls_hub_speaks_tls_1_3_only(tls_hub: str, certificates: Certificates) -> None:
@@ -433,7 +430,7 @@ def test_a_tls_hub_speaks_tls_1_3_only(tls_hub: str, certificates: Certificates)
         context.set_alpn_protocols(["h2"])
         context.minimum_version = context.maximum_version = version
         with (
-            socket.create_connection((host, int(port)), 5) as plain,
+            socket.create_connection((host, int(port)), WAIT_SECONDS) as plain,
             context.wrap_socket(plain, server_hostname=host) as secure,
         ):
             return secure.version()

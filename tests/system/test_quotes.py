@@ -91,12 +91,15 @@ def test_a_quote_keeps_its_price_when_the_card_changes(coalition: Coalition) -> 
     coalition.add_partner("bakery", cards=[CardTerms(face_value_micros=10_000)])
     member_id = coalition.member("cafe", "bakery", points=200)
     promised = quote(coalition, "bakery", member_id, burn_points=40)
-    begins = datetime.now(UTC) + timedelta(seconds=1)
+    begins = datetime.now(UTC) + timedelta(hours=1)
 
     async def change(operators: Operators) -> None:
         await operators.add_card("bakery", begins, CardTerms(face_value_micros=5_000))
 
     coalition.operate(change)
+    # Only the calendar brings this about, so the test plays the calendar.
+    coalition.rows("UPDATE exchange.rate_cards SET valid_from = now() WHERE valid_from = %s", begins)
+    coalition.rows("UPDATE exchange.registry SET version = version + 1")
     eventually(lambda: quote(coalition, "bakery", member_id, burn_points=40).rate_version == 2)
 
     kept = burn(coalition, "bakery", member_id, points=40, quote=promised.quote)

@@ -26,7 +26,7 @@ from tests.live_hub import (
     is_serving,
     signed,
 )
-from tests.waiting import eventually
+from tests.waiting import WAIT_SECONDS, eventually
 from tongdui.exchange.v1 import accounts_service_pb2, commands_pb2, points_service_pb2
 
 OK: Final = grpc.StatusCode.OK
@@ -242,7 +242,7 @@ def database_connections(coalition: Coalition, state: str = "") -> int:
     return int(found)
 
 
-def test_200_deadlines_of_1_to_50_ms_and_cancels_double_nothing_and_leave_the_hub_well(
+def test_200_deadlines_of_1_ms_to_1_s_and_cancels_double_nothing_and_leave_the_hub_well(
     coalition: Coalition, second_hub: HubProcess, connections: list[Wire]
 ) -> None:
     cafe, member_id, chance = coalition.keys["cafe"], coalition.member("cafe"), random.Random(11)
@@ -252,7 +252,10 @@ def test_200_deadlines_of_1_to_50_ms_and_cancels_double_nothing_and_leave_the_hu
         """Sends with a short deadline, or cancels after as short a time; None where no answer came."""
         body = requests[number].SerializeToString()
         entries = signed(cafe, EARN, body, coalition.site.audience)
-        wire, patience = connections[number % 50], chance.uniform(0.001, 0.05)
+        # As many short ones as long ones, so that some give up and some do not on any machine.
+        wire, patience = connections[number % 50], 10.0 ** chance.uniform(-3.0, 0.0)
+        if number % 10 == 0:
+            patience = WAIT_SECONDS
         if number % 2:
             return wire.send_and_cancel(EARN, body, entries, after_seconds=patience)
         answer = wire.send(EARN, body, entries, seconds=patience)
@@ -276,6 +279,7 @@ def test_200_deadlines_of_1_to_50_ms_and_cancels_double_nothing_and_leave_the_hu
     assert available_points(coalition, member_id) == 200
     # Three lanes and five pooled connections a hub, none of them in a transaction that somebody forgot.
     eventually(lambda: database_connections(coalition) <= 2 * (3 + 5))
-    assert database_connections(coalition, "idle in transaction") == 0
-    assert is_serving(coalition.hub.address)
-    assert is_serving(second_hub.address)
+    # A read is between two statements now and then; a forgotten transaction stays until the server ends it.
+    eventually(lambda: not database_connections(coalition, "idle in transaction"), 5.0)
+    for hub in (coalition.hub, second_hub):
+        eventually(partial(is_serving, hub.address))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -29,11 +30,12 @@ from tests.live_hub import (
     Answer,
     Coalition,
     Entries,
+    Wire,
     another_hub,
     signed,
     sole_error_info,
 )
-from tests.waiting import eventually
+from tests.waiting import eventually, in_time
 from tongdui.exchange.v1 import (
     accounts_service_pb2,
     commands_pb2,
@@ -211,7 +213,7 @@ def test_a_request_that_is_not_signed_as_it_must_be_is_refused_and_posts_nothing
 
 @pytest.mark.parametrize(
     ("created_ago", "life"),
-    [(200, 120), (-65, 120), (0, 301), (0, -1), (400, 300)],
+    [(200, 120), (-90, 120), (0, 301), (0, -1), (400, 300)],
     ids=["expired", "from the future", "too long a life", "ends before it begins", "long expired"],
 )
 def test_a_stale_request_is_refused_with_the_hubs_time(
@@ -227,12 +229,12 @@ def test_a_stale_request_is_refused_with_the_hubs_time(
 
     assert answer.code is grpc.StatusCode.UNAUTHENTICATED
     assert answer.reason == "SIGNATURE_STALE"
-    assert abs(int(answer.error_info.metadata["hub_time"]) - now) <= 5
+    assert now <= int(answer.error_info.metadata["hub_time"]) <= time.time()
     assert not answer.has_receipt
 
 
 @pytest.mark.parametrize(
-    ("created_ago", "life"), [(110, 120), (-50, 120), (290, 300)], ids=["old", "clock ahead", "longest life"]
+    ("created_ago", "life"), [(90, 120), (-50, 120), (270, 300)], ids=["old", "clock ahead", "longest life"]
 )
 def test_a_request_inside_its_time_is_accepted_though_clocks_differ(
     coalition: Coalition, member_id: str, created_ago: int, life: int
@@ -256,8 +258,8 @@ def ledger_read(coalition: Coalition, key: Key) -> Answer:
     return coalition.wire.call(key, JOURNAL + "GetLedger", b"")
 
 
-@pytest.fixture
-def spare(coalition: Coalition) -> Iterator[Key]:
+@contextmanager
+def spare_key(coalition: Coalition) -> Iterator[Key]:
     """A second key of cafe's, registered and not yet approved; revoked at the end, for cafe may have two only."""
     wire, (chen, _) = coalition.wire, coalition.people
     key = Key.generate("cafe")
@@ -282,6 +284,12 @@ def spare(coalition: Coalition) -> Iterator[Key]:
     )
     yield key
     revoke(coalition, key)
+
+
+@pytest.fixture
+def spare(coalition: Coalition) -> Iterator[Key]:
+    with spare_key(coalition) as key:
+        yield key
 
 
 def approve(coalition: Coalition, key: Key) -> Answer:
@@ -310,21 +318,22 @@ def test_a_key_opens_nothing_before_its_approval_and_from_then_on_everything_of_
 
 
 def test_a_revoked_key_is_refused_from_the_next_call_on_and_within_5_s_by_another_hub(
-    coalition: Coalition, spare: Key
+    coalition: Coalition,
 ) -> None:
-    approve(coalition, spare)
+    def seconds(elsewhere: Wire) -> float:
+        with spare_key(coalition) as spare:
+            approve(coalition, spare)
+            eventually(lambda: elsewhere.call(spare, JOURNAL + "GetLedger", b"").code is grpc.StatusCode.OK)
+
+            revoked = revoke(coalition, spare)
+
+            assert revoked.code is grpc.StatusCode.OK
+            assert refused(ledger_read(coalition, spare))
+            return eventually(lambda: refused(elsewhere.call(spare, JOURNAL + "GetLedger", b"")))
+
     with another_hub(coalition) as hub:
         elsewhere = coalition.open_wire(hub)
-        assert elsewhere.call(spare, JOURNAL + "GetLedger", b"").code is grpc.StatusCode.OK
-
-        revoked = revoke(coalition, spare)
-
-        assert revoked.code is grpc.StatusCode.OK
-        assert refused(ledger_read(coalition, spare))
-        took = eventually(
-            lambda: refused(elsewhere.call(spare, JOURNAL + "GetLedger", b"")), REVOCATION_SECONDS
-        )
-        assert took < REVOCATION_SECONDS
+        assert in_time(REVOCATION_SECONDS, lambda: seconds(elsewhere))
         elsewhere.close()
 
 
@@ -341,7 +350,7 @@ def test_a_key_outside_its_validity_is_refused(coalition: Coalition, spare: Key,
     coalition.rows(f"UPDATE exchange.keys SET {change} WHERE key_id = %s", spare.key_id)
     coalition.rows("UPDATE exchange.registry SET version = version + 1")
 
-    eventually(lambda: refused(ledger_read(coalition, spare)), REVOCATION_SECONDS)
+    eventually(lambda: refused(ledger_read(coalition, spare)))
 
 
 # --- what each role may do

@@ -35,6 +35,7 @@ from merchant_adapter import (
     read_results,
     verify_receipt,
 )
+from tests.waiting import WAIT_SECONDS
 from tests.wire.adapter_fake_hub import (
     AUDIENCE,
     CAFE_KEY,
@@ -391,7 +392,7 @@ def test_a_command_that_cannot_be_written_is_not_sent() -> None:
 
 
 def test_calls_run_side_by_side() -> None:
-    both_are_there = threading.Barrier(2, timeout=10)
+    both_are_there = threading.Barrier(2, timeout=WAIT_SECONDS)
 
     def reply(call: Call) -> Reply:
         both_are_there.wait()
@@ -408,7 +409,7 @@ def test_calls_run_side_by_side() -> None:
 
 
 def test_threads_share_a_synchronous_hub() -> None:
-    both_are_there = threading.Barrier(2, timeout=10)
+    both_are_there = threading.Barrier(2, timeout=WAIT_SECONDS)
 
     def reply(call: Call) -> Reply:
         both_are_there.wait()

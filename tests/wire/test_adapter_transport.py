@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from merchant_adapter import OutcomeUnknown, SyncHub, Tls
 from merchant_adapter.transport import is_this_machine
+from tests.waiting import WAIT_SECONDS
 from tests.wire.adapter_fake_hub import AUDIENCE, CAFE_KEY, HUB_KEYS, Reply, fake_hub
 from tongdui.exchange.v1.points_service_pb2 import GetWalletResponse
 
@@ -78,7 +79,7 @@ def tls_endpoint(
             ended.append(error.reason)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(20)
+        listener.settimeout(WAIT_SECONDS)
         thread = threading.Thread(target=handshake, args=(listener,))
         thread.start()
         yield listener.getsockname()[1], ended
@@ -207,13 +208,13 @@ def test_tls_1_3_is_agreed_on(
 
     # A process of its own: gRPC reads the setting once, when it is imported.
     with tls_endpoint(certificate, tmp_path, versions) as (port, how):
-        address = ["--hub", f"localhost:{port}", "--audience", AUDIENCE, "--timeout", "5"]
+        address = ["--hub", f"localhost:{port}", "--audience", AUDIENCE, "--timeout", "30"]
         run = subprocess.run(
             [sys.executable, "-m", "merchant_adapter", "ping", *address, *files],
             env=os.environ | environment | paths,
             cwd=tmp_path,
             capture_output=True,
-            timeout=30,
+            timeout=2 * WAIT_SECONDS,
             check=False,
         )
 

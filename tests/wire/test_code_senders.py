@@ -38,16 +38,16 @@ def test_a_program_is_told_on_its_standard_input_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "seconds", "said"),
     [
-        ("print(sys.stdin.read()); sys.exit(3)", "ended with 3"),
-        ("time.sleep(60)", "took more than 0.5 s"),
+        ("print(sys.stdin.read()); sys.exit(3)", 60.0, "ended with 3"),
+        ("time.sleep(60)", 0.5, "took more than 0.5 s"),
     ],
 )
 def test_a_program_that_fails_says_nothing_of_code_or_contact(
-    tmp_path: Path, body: str, said: str, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, body: str, seconds: float, said: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    sender = ProgramSender(program(tmp_path, body), seconds=0.5)
+    sender = ProgramSender(program(tmp_path, body), seconds=seconds)
 
     with pytest.raises(CodeNotSent, match=said) as failed:
         sender.send(PHONE, "123456")

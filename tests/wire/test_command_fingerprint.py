@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.property.profiles import tries
 from tongdui.signing import SignatureMalformed, fingerprint
 
 Field = descriptor_pb2.FieldDescriptorProto
@@ -103,7 +104,7 @@ COMMANDS = st.recursive(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@tries(500)
 @given(COMMANDS)
 def test_deterministic_protobuf_writes_the_canonical_fields(command: dict[str, Any]) -> None:
     message = Command(**command)

@@ -61,7 +61,7 @@ class Desk:
     capsys: pytest.CaptureFixture[str]
 
     def run(self, hub: FakeHub, *words: str) -> tuple[int, str, str]:
-        where = ["--hub", hub.address, "--audience", AUDIENCE, "--timeout", "5"]
+        where = ["--hub", hub.address, "--audience", AUDIENCE, "--timeout", "30"]
         files = ["--key", str(self.folder / "keys" / f"{CAFE_KEY.key_id}.jwk")]
         code = main([*words, *where, *files, "--hub-keys", str(self.folder / "hub.jwks")])
         printed = self.capsys.readouterr()

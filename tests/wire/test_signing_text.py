@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from tests.property.profiles import tries
 from tongdui.signing import (
     HUB_RECEIPT,
     SETTLEMENT_RECEIPT,
@@ -549,7 +550,7 @@ def edited(draw: st.DrawFn, entries: Entries) -> Entries:
     return (*entries[:index], (name, new), *entries[index + 1 :])
 
 
-@settings(max_examples=1500, deadline=None)
+@tries(1500)
 @given(edited(REQUEST))
 def test_no_one_character_edit_of_a_request_leaves_it_verifiable(metadata: Entries) -> None:
     try:
@@ -562,7 +563,7 @@ def test_no_one_character_edit_of_a_request_leaves_it_verifiable(metadata: Entri
     assert not proven
 
 
-@settings(max_examples=1500, deadline=None)
+@tries(1500)
 @given(edited(RECEIPT))
 def test_no_one_character_edit_of_a_receipt_leaves_it_verifiable(metadata: Entries) -> None:
     try:

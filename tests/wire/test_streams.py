@@ -17,6 +17,7 @@ from exchange.rpc.receipts import ReceiptSigner
 from exchange.rpc.signatures import AdmissibleKey, Admission, Caller
 from merchant_adapter import Busy, Forbidden, HubError, Key, OutcomeUnknown, Prepared, Untrusted
 from merchant_adapter.channel import SignedChannel
+from tests.waiting import WAIT_SECONDS
 from tests.wire.adapter_fake_hub import AUDIENCE, CAFE_KEY, HUB_KEYS
 
 SERVICE: Final = "test.Streams"
@@ -61,7 +62,7 @@ def streaming(
             async with SignedChannel.open(
                 f"127.0.0.1:{port}", AUDIENCE, key=key, hub_keys=HUB_KEYS
             ) as channel:
-                return await asyncio.wait_for(work(channel), 20.0)
+                return await asyncio.wait_for(work(channel), WAIT_SECONDS)
         finally:
             await server.stop(None)
 

@@ -17,6 +17,7 @@ from exchange.rpc.watch import PAGE_BYTES, to_page
 from exchange.store.failures import StoreUnavailable
 from exchange.store.reads.accounts import EntryRow, FullEntry, LineRow, Place
 from exchange.store.reads.stream import START, Chunk
+from tests.waiting import WAIT_SECONDS
 from tongdui.exchange.v1 import journal_service_pb2
 
 CODES: Final = {1: "cafe", 2: "books"}
@@ -77,7 +78,7 @@ def tailing(journal: Journal, work: Callable[[Tail], Coroutine[Any, Any, None]])
         tail = Tail(journal.read)
         running = asyncio.create_task(tail.run())
         try:
-            await asyncio.wait_for(work(tail), 10.0)
+            await asyncio.wait_for(work(tail), WAIT_SECONDS)
         finally:
             running.cancel()
 
@@ -133,8 +134,7 @@ def test_what_another_hub_posted_is_found_without_a_notice() -> None:
             waiting = asyncio.ensure_future(tail.wait(watcher(CAFE, Place(1, 0))))
             await asyncio.sleep(0.05)
             journal.entries.append(entry(2))
-            async with asyncio.timeout(4 * tail_module.POLL_SECONDS):
-                await waiting
+            await waiting
 
     tailing(journal, work)
 

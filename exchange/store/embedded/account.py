@@ -17,6 +17,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -135,7 +136,7 @@ def _open_to_everybody(directory: Path) -> bool:
 
 def _copy_wheel(site_packages: Path, copy: Path) -> None:
     """Copies the programs and the libraries they load, under a temporary name first, so never half a copy."""
-    if not copy.parent.exists():
+    with suppress(FileExistsError):  # another start may make the same copy at this moment
         copy.parent.mkdir(parents=True)
         copy.parent.chmod(0o755)  # whatever our umask
     with tempfile.TemporaryDirectory(dir=copy.parent) as scratch:
