@@ -101,10 +101,11 @@ from merchant_adapter.private_files import FileRefused
 from merchant_adapter.quotes import Quote, QuoteRequest
 from merchant_adapter.reasons import Reason
 from merchant_adapter.receipts import Receipt
+from merchant_adapter.reconciliation_client import BreakQuery
 from merchant_adapter.registration import Registration
 from merchant_adapter.request_ids import new_request_id
 from merchant_adapter.results import Results, read_results
-from merchant_adapter.settlement_client import BreakQuery, Settlement
+from merchant_adapter.settlement_client import Settlement
 from merchant_adapter.settlement_sync import SyncSettlement
 from merchant_adapter.settlement_values import (
     Break,

@@ -17,7 +17,7 @@ exit codes:
   0  done: accepted, or shown
   1  refused by the hub's rules
   2  usage, or input that cannot be used
-  3  not settled: outcome unknown or hub busy; repeat with the same request id
+  3  not settled: outcome unknown or hub busy, repeat with the same request id; or a question without an answer
   4  not trusted: the hub does not accept this key or signature, or a receipt does not verify
 
 @FILE as an argument stands for the lines of FILE, one argument each.
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         report: Report = arguments.run(arguments)
     except HubError as error:
-        report = failure(error)
+        report = failure(error, arguments)
     except (FileRefused, OutboxError, Unreadable, SignatureMalformed, OSError) as error:
         report = bad_input(error)
     show(report, arguments.json)

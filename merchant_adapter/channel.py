@@ -11,15 +11,14 @@ import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import DecodeError, Message
 
-from merchant_adapter.errors import HubError, InvalidRequest, OutcomeUnknown, ReceiptInvalid, Refusal, Refused
+from merchant_adapter.answered import Trailing, acceptance, failure_of
+from merchant_adapter.errors import HubError, InvalidRequest, OutcomeUnknown, Refusal
 from merchant_adapter.keys import FilePath, HubKeys, Key, PinnedKeys
 from merchant_adapter.prepared import Prepared
 from merchant_adapter.reasons import Reason
 from merchant_adapter.receipts import Entries, Receipt
-from merchant_adapter.signing import RequestSigner, check_receipt
-from merchant_adapter.statuses import DETAILS_ENTRY, read_status_bytes
+from merchant_adapter.signing import RequestSigner
 from merchant_adapter.transport import MAX_REQUEST_BYTES, Tls, open_channel
-from tongdui.signing import RECEIPT_ENTRY_NAMES
 
 DEFAULT_TIMEOUT_SECONDS = 10.0
 
@@ -29,7 +28,6 @@ MAX_CALLS_IN_FLIGHT = 256
 A hub resets calls beyond the streams it allows (1,024 a connection), which would leave their outcome unknown.
 """
 
-Trailing = list[tuple[str, str | bytes]]
 Sent = TypeVar("Sent", bound=Message)
 T = TypeVar("T", bound=Message)
 Call = grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
@@ -161,7 +159,7 @@ class SignedChannel:
             async for body in call:
                 yield body
         except grpc.aio.AioRpcError as failure:
-            raise self._failure(prepared, entries, failure) from None
+            raise failure_of(prepared, entries, failure, self._keys) from None
         finally:
             call.cancel()
 
@@ -219,10 +217,10 @@ class SignedChannel:
         try:
             body = await call
             trailing: Trailing = list(await call.trailing_metadata())
-            return AnswerBytes(body, self._acceptance(prepared, entries, body, trailing))
+            return AnswerBytes(body, acceptance(prepared, entries, body, trailing, self._keys))
         except grpc.aio.AioRpcError as failure:
             # gRPC's own traceback is of no use to a till, and its text is in the message already.
-            raise self._failure(prepared, entries, failure) from None
+            raise failure_of(prepared, entries, failure, self._keys) from None
         except HubError as error:
             error.prepared = prepared
             raise
@@ -232,46 +230,6 @@ class SignedChannel:
             # No serialiser on either side: the signatures are over exactly these bytes.
             self._calls[path] = self._channel.unary_unary(path)
         return self._calls[path]
-
-    def _acceptance(
-        self, prepared: Prepared, entries: Entries, body: bytes, trailing: Trailing
-    ) -> Receipt | None:
-        receipt = self._receipt(prepared, entries, body, trailing)
-        if receipt is None and prepared.is_write:
-            raise ReceiptInvalid.because("the answer to a write came without a receipt")
-        # A receipt does not say whether its answer was an acceptance, so a signed refusal could be passed
-        # off as a message. Messages of ours do not start with the tag of Status.code.
-        if body.startswith(b"\x08") and read_status_bytes(body) is not None:
-            raise ReceiptInvalid.because("the answer is a refusal posing as an acceptance")
-        return receipt
-
-    def _failure(self, prepared: Prepared, entries: Entries, failure: grpc.aio.AioRpcError) -> HubError:
-        trailing: Trailing = list(failure.trailing_metadata() or ())
-        details = [value for name, value in trailing if name == DETAILS_ENTRY and isinstance(value, bytes)]
-        refusal = read_status_bytes(details[0]) if len(details) == 1 else None
-        if refusal is None or refusal.code != failure.code().name:
-            return _no_answer(prepared, failure)
-        error = refusal.to_error(prepared=prepared)
-        try:
-            error.receipt = self._receipt(prepared, entries, details[0], trailing)
-            if error.receipt is None and prepared.is_write and isinstance(error, Refused) and error.recorded:
-                raise ReceiptInvalid.because(f"the refusal {error.reason} came without a receipt")
-        except ReceiptInvalid as invalid:
-            invalid.prepared = prepared
-            return invalid
-        return error
-
-    def _receipt(
-        self, prepared: Prepared, entries: Entries, answer: bytes, trailing: Trailing
-    ) -> Receipt | None:
-        """The verified receipt; None where no part of one came. Raises ReceiptInvalid."""
-        found = [(name, value) for name, value in trailing if name in RECEIPT_ENTRY_NAMES]
-        if not found:
-            return None
-        texts = tuple((name, value) for name, value in found if isinstance(value, str))
-        receipt = Receipt(prepared.path, prepared.body, entries, answer, texts)
-        check_receipt(receipt, self._keys)
-        return receipt
 
 
 def prepare_call(method: str | MethodDescriptor, request: Message | bytes) -> Prepared:
@@ -309,10 +267,3 @@ def _not_sent(prepared: Prepared) -> OutcomeUnknown:
     # Unknown all the same: an earlier try of this request may have been decided.
     message = "not sent: other calls were under way until the deadline"
     return OutcomeUnknown(Refusal("DEADLINE_EXCEEDED", Reason.NO_ANSWER, message), prepared=prepared)
-
-
-def _no_answer(prepared: Prepared, failure: grpc.aio.AioRpcError) -> OutcomeUnknown:
-    message = failure.details() or "no details"
-    if failure.code() is grpc.StatusCode.UNIMPLEMENTED:
-        message += " (is this the address of a hub of this version?)"
-    return OutcomeUnknown(Refusal(failure.code().name, Reason.NO_ANSWER, message), prepared=prepared)

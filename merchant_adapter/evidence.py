@@ -20,8 +20,6 @@ from merchant_adapter.signing import verify_request
 from merchant_adapter.statuses import read_status_bytes
 from tongdui.signing import Receipt as SignedReceipt
 
-_OF_SETTLEMENT = "/tongdui.settlement."
-
 
 @dataclass(frozen=True, slots=True)
 class Trusted:
@@ -107,7 +105,7 @@ def _certificate(file: str, document: bytes, trusted: Trusted) -> CheckedCertifi
 
 
 def _keys(file: str, receipt: Receipt, trusted: Trusted) -> PinnedKeys:
-    is_settlements = receipt.path.startswith(_OF_SETTLEMENT)
+    is_settlements = receipt.path.startswith(methods.OF_SETTLEMENT)
     keys: PinnedKeys | None = trusted.settlement if is_settlements else trusted.hub
     if keys is None:
         whose, option = ("settlement's", "settlement") if is_settlements else ("the hub's", "hub")

@@ -3,27 +3,37 @@
 Written from that text, so that whoever runs it need not believe the program that made the certificate.
 """
 
-import base64
 import binascii
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any, Never
 
-from google.protobuf.message import DecodeError
-
-from merchant_adapter.evidence_wrong import EvidenceWrong, checked_receipt
-from merchant_adapter.from_messages import to_date
-from merchant_adapter.json_object import JsonObject, Unreadable, from_base64url
+from merchant_adapter.evidence_closing import check_closing
+from merchant_adapter.evidence_wrong import EvidenceWrong
+from merchant_adapter.json_object import JsonObject, Unreadable, from_base64, from_base64url
 from merchant_adapter.keys import HubKeys, SettlementKeys
-from merchant_adapter.receipts import Receipt
-from tongdui.exchange.v1.journal_service_pb2 import CloseWindowResponse
-from tongdui.signing import SignatureMalformed, key_id, parse_request, split_key_id
+from tongdui.signing import SignatureMalformed, key_id, split_key_id
 
 FORMAT = "tongdui-certificate-v1"
-CLOSE_WINDOW = "/tongdui.exchange.v1.JournalService/CloseWindow"
+
+CHECKS = (
+    "hub_receipt",
+    "windows_in_order",
+    "entry_count",
+    "chain_range",
+    "recomputed",
+    "points_conserved",
+    "nets_zero",
+    "bilateral_opposite",
+    "escrow_proof",
+    "rounding_to_date",
+    "rounding_in_window",
+    "reconciled",
+)
+"""What settlement checks before it signs a certificate of this format: all of these, none left out."""
 
 _SIGNATURE_FIELDS = ["algorithm", "key_id", "public_key", "signature"]
 _FROM = ("issued", "moved_in")
@@ -89,7 +99,7 @@ def check_certificate(
     statements = _statements(file, content)
     _check_issuers(file, content)
     if hub_keys is not None:
-        _check_hub_receipt(file, content, hub_keys)
+        check_closing(file, content, hub_keys)
     return CheckedCertificate(
         file=file,
         sha256=hashlib.sha256(document).hexdigest(),
@@ -153,7 +163,7 @@ def _check_signature(file: str, parsed: dict[str, Any], keys: SettlementKeys) ->
     if not is_its_key:
         raise EvidenceWrong(file, "signature.public_key", f"not the key {name}")
     try:
-        signature = _octets(texts["signature"])
+        signature = from_base64(texts["signature"])
     except binascii.Error as error:
         raise EvidenceWrong(file, "signature.signature", str(error)) from error
     signed = FORMAT.encode("ascii") + b"\n" + canonical_json(parsed["certificate"])
@@ -198,65 +208,18 @@ def _check_issuers(file: str, content: JsonObject) -> None:
 
 
 def _held_checks(file: str, content: JsonObject) -> tuple[str, ...]:
-    checks = content.objects("checks")
-    for check in checks:
+    """The names of all checks, which hold; one that settlement added to them since may be there too."""
+    found: list[str] = []
+    for check in content.objects("checks"):
+        name = check.text("name")
         if not check.flag("holds"):
-            raise EvidenceWrong(file, f"certificate.checks[{check.text('name')}]", "does not hold")
-    return tuple(check.text("name") for check in checks)
-
-
-def _check_hub_receipt(file: str, content: JsonObject, hub_keys: HubKeys) -> None:
-    """The hub signed that this window closed as the certificate says."""
-    place = "certificate.hub_receipt"
-    receipt = _hub_receipt(file, content.child("hub_receipt"))
-    checked_receipt(file, place, receipt, hub_keys)
-    audience = content.child("ledger").text("audience")
-    if receipt.path != CLOSE_WINDOW or parse_request(receipt.request_entries).audience != audience:
-        raise EvidenceWrong(file, place, f"not of CloseWindow at {audience}")
-    try:
-        closed = CloseWindowResponse.FromString(receipt.answer).window
-        proven = {
-            "window_date": to_date(closed.window_date).isoformat(),
-            "first_sequence": closed.first_sequence,
-            "last_sequence": closed.last_sequence,
-            "last_hash": closed.last_hash.hex(),
-            "entry_count": closed.entry_count,
-            "close_time": closed.close_time.ToDatetime(UTC),
-        }
-    except (DecodeError, ValueError) as error:
-        raise EvidenceWrong(file, place, "the answer is not a closed window") from error
-    window = content.child("window")
-    stated = {
-        **{name: window.text(name) for name in ("window_date", "last_hash")},
-        **{name: window.whole(name) for name in ("first_sequence", "last_sequence", "entry_count")},
-        "close_time": _time(file, window),
-    }
-    for name, value in proven.items():
-        if stated[name] != value:
-            what = f"says {stated[name]}, the hub signed {value}"
-            raise EvidenceWrong(file, f"certificate.window.{name}", what)
-
-
-def _hub_receipt(file: str, fields: JsonObject) -> Receipt:
-    try:
-        return Receipt(
-            path=fields.text("path"),
-            request=_octets(fields.text("request")),
-            request_entries=fields.pairs("request_metadata"),
-            answer=_octets(fields.text("response")),
-            answer_entries=fields.pairs("receipt_metadata"),
-        )
-    except binascii.Error as error:
-        raise EvidenceWrong(file, "certificate.hub_receipt", str(error)) from error
-
-
-def _octets(text: str) -> bytes:
-    if not text.isascii():
-        raise binascii.Error("not ASCII")
-    octets = base64.b64decode(text, validate=True)
-    if base64.b64encode(octets).decode("ascii") != text:
-        raise binascii.Error("not the one spelling of these bytes")
-    return octets
+            raise EvidenceWrong(file, f"certificate.checks[{name}]", "does not hold")
+        if name in found:
+            raise EvidenceWrong(file, f"certificate.checks[{name}]", "stands there twice")
+        found.append(name)
+    if missing := [name for name in CHECKS if name not in found]:
+        raise EvidenceWrong(file, "certificate.checks", f"not all are there: without {', '.join(missing)}")
+    return tuple(found)
 
 
 def _day(file: str, window: JsonObject) -> date:
@@ -264,10 +227,3 @@ def _day(file: str, window: JsonObject) -> date:
         return date.fromisoformat(window.text("window_date"))
     except ValueError as error:
         raise Unreadable(f"{file}: certificate: window: window_date: expected YYYY-MM-DD") from error
-
-
-def _time(file: str, window: JsonObject) -> datetime:
-    try:
-        return datetime.fromisoformat(window.text("close_time"))
-    except ValueError as error:
-        raise Unreadable(f"{file}: certificate: window: close_time: expected a time") from error

@@ -5,6 +5,8 @@ import binascii
 import json
 from typing import Any
 
+_OTHER_SPELLING = "not the one spelling of these bytes"
+
 
 class Unreadable(ValueError):
     """A stored text is not what it should be; the message names its source and the field at fault."""
@@ -110,9 +112,21 @@ def from_base64url(text: str) -> bytes:
     file that was changed has to be seen.
     """
     bare = text.rstrip("=")
-    if not bare.isascii():
-        raise binascii.Error("not ASCII")
-    octets = base64.b64decode(bare + "=" * (-len(bare) % 4), altchars=b"-_", validate=True)
+    octets = _decoded(bare + "=" * (-len(bare) % 4), altchars=b"-_")
     if to_base64url(octets) != bare:
-        raise binascii.Error("not the one spelling of these bytes")
+        raise binascii.Error(_OTHER_SPELLING)
     return octets
+
+
+def from_base64(text: str) -> bytes:
+    """The bytes of base64 with its padding (RFC 4648, 4), in its one spelling; raises binascii.Error."""
+    octets = _decoded(text)
+    if base64.b64encode(octets).decode("ascii") != text:
+        raise binascii.Error(_OTHER_SPELLING)
+    return octets
+
+
+def _decoded(text: str, altchars: bytes | None = None) -> bytes:
+    if not text.isascii():
+        raise binascii.Error("not ASCII")  # for which b64decode raises another ValueError
+    return base64.b64decode(text, altchars=altchars, validate=True)

@@ -23,8 +23,11 @@ CREATE_KEY_CHALLENGE = _PARTNERS + "CreateKeyChallenge"
 REGISTER_KEY = _PARTNERS + "RegisterKey"
 LIST_RATE_CARDS = "/tongdui.exchange.v1.RateCardsService/ListRateCards"
 
-_SETTLEMENT = "/tongdui.settlement.v1.SettlementService/"
-_RECONCILIATION = "/tongdui.settlement.v1.ReconciliationService/"
+OF_SETTLEMENT = "/tongdui.settlement."
+"""What the paths of all methods of settlement begin with, in every version."""
+
+_SETTLEMENT = OF_SETTLEMENT + "v1.SettlementService/"
+_RECONCILIATION = OF_SETTLEMENT + "v1.ReconciliationService/"
 
 LIST_SETTLEMENTS = _SETTLEMENT + "ListSettlements"
 GET_STATEMENT = _SETTLEMENT + "GetStatement"

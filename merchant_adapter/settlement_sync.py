@@ -8,7 +8,8 @@ from merchant_adapter.channel import DEFAULT_TIMEOUT_SECONDS
 from merchant_adapter.keys import FilePath, Key, SettlementKeys
 from merchant_adapter.loop_thread import LoopThread
 from merchant_adapter.partner_file import FileFormat
-from merchant_adapter.settlement_client import UPLOAD_TIMEOUT_SECONDS, BreakQuery, Settlement
+from merchant_adapter.reconciliation_client import UPLOAD_TIMEOUT_SECONDS, BreakQuery
+from merchant_adapter.settlement_client import Settlement
 from merchant_adapter.settlement_values import (
     BreakHistory,
     BreakPage,

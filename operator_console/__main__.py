@@ -61,7 +61,7 @@ def _run(desk: Desk, arguments: argparse.Namespace) -> Shown | _Failed:
     except Declined:
         return _Failed({"outcome": "not confirmed, nothing was sent"}, DECLINED)
     except HubError as error:
-        report = failure(error)
+        report = failure(error, arguments)
         said = {**report.fields, "what_to_do": advice(error.reason)}
         if report.exit_code is ExitCode.UNSETTLED:
             said |= _repeat(desk.sent)

@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from merchant_adapter.cli.arguments import Subparsers, connect, day, hub_arguments
-from merchant_adapter.cli.report import ExitCode, Report, failure, plain
+from merchant_adapter.cli.report import ExitCode, Report, failure, keep_receipt, plain
 from merchant_adapter.errors import HubError
 from merchant_adapter.points_commands import BurnCommand, EarnCommand
-from merchant_adapter.private_files import FileRefused, write_private
-from merchant_adapter.receipts import Receipt
+from merchant_adapter.private_files import FileRefused
 from merchant_adapter.request_ids import new_request_id
 
 
@@ -118,19 +117,14 @@ def _post(arguments: argparse.Namespace, command: EarnCommand | BurnCommand) -> 
         with connect(arguments, arguments.key) as hub:
             accepted = hub.earn(command) if isinstance(command, EarnCommand) else hub.burn(command)
     except HubError as error:
-        _keep(error.receipt, arguments.receipt)
+        keep_receipt(error.receipt, arguments.receipt)
         report = failure(error)
         unsettled = report.exit_code is ExitCode.UNSETTLED
         return Report({**report.fields, "repeat_with": repeat}, report.exit_code) if unsettled else report
     except KeyboardInterrupt:
         return Report({"outcome": "unknown: interrupted", "repeat_with": repeat}, ExitCode.UNSETTLED)
-    _keep(accepted.receipt, arguments.receipt)
+    keep_receipt(accepted.receipt, arguments.receipt)
     return Report({"outcome": "accepted", **plain(accepted)})
-
-
-def _keep(receipt: Receipt | None, file: str | None) -> None:
-    if receipt is not None and file is not None:
-        write_private(Path(file), (receipt.to_json() + "\n").encode())
 
 
 def _time(text: str) -> datetime:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, date, datetime
@@ -14,17 +15,22 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from merchant_adapter import methods
 from merchant_adapter.errors import (
     Busy,
     Forbidden,
     HubError,
     InvalidRequest,
     OutcomeUnknown,
+    ReceiptInvalid,
     Stale,
     Untrusted,
 )
 from merchant_adapter.private_files import write_private
+from merchant_adapter.reasons import Reason
 from merchant_adapter.receipts import Receipt
+
+_NOBODY_ANSWERED = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 
 
 class ExitCode(IntEnum):
@@ -74,11 +80,11 @@ def keep_receipt(receipt: Receipt | None, file: str | None) -> None:
         write_private(Path(file), (receipt.to_json() + "\n").encode())
 
 
-def failure(error: HubError) -> Report:
-    """What became of a request that was not accepted."""
+def failure(error: HubError, arguments: Namespace | None = None) -> Report:
+    """What became of a request that was not accepted. `arguments` say at which address somebody was asked."""
     refusal = error.refusal
     shown = {
-        "outcome": _outcome(error),
+        "outcome": _outcome(error, arguments),
         "reason": error.reason,
         "code": error.code,
         "message": refusal.message,
@@ -100,11 +106,16 @@ def bad_input(error: Exception) -> Report:
     return Report({"outcome": "bad input", "message": message}, ExitCode.BAD_INPUT)
 
 
-def _outcome(error: HubError) -> str:
+def _outcome(error: HubError, arguments: Namespace | None) -> str:
+    is_question = _is_question(error)
     match error:
-        case OutcomeUnknown() if not error.request_id:  # a question, so nothing can have been decided
+        case ReceiptInvalid() if is_question:
+            return "not trusted: the answer must not be believed"
+        case OutcomeUnknown(reason=Reason.NO_ANSWER) if is_question and error.code in _NOBODY_ANSWERED:
+            return f"no answer: {_asked(error, arguments)} does not answer"
+        case OutcomeUnknown() if is_question:
             return "no answer: see the message; a question can be asked again"
-        case Busy() if not error.request_id:
+        case Busy() if is_question:
             return "hub busy: ask again later"
         case OutcomeUnknown():
             return "unknown: repeat with the same request id"
@@ -118,8 +129,23 @@ def _outcome(error: HubError) -> str:
             return "refused"
 
 
+def _is_question(error: HubError) -> bool:
+    """Whether a read was asked: nothing can have been decided, and there is no request id to repeat."""
+    return error.prepared is not None and not error.prepared.is_write
+
+
+def _asked(error: HubError, arguments: Namespace | None) -> str:
+    """Who did not answer, and where."""
+    is_settlement = error.prepared is not None and error.prepared.path.startswith(methods.OF_SETTLEMENT)
+    who, option = ("settlement", "settlement") if is_settlement else ("the hub", "hub")
+    address = getattr(arguments, option, None)
+    return f"{who} at {address}" if address else who
+
+
 def _exit_code(error: HubError) -> ExitCode:
     match error:
+        case ReceiptInvalid() if _is_question(error):
+            return ExitCode.NOT_TRUSTED
         case OutcomeUnknown() | Busy():
             return ExitCode.UNSETTLED
         case InvalidRequest():

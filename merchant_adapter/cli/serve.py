@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from merchant_adapter.cli.arguments import Subparsers, add_note, hub_arguments, open_hub, policy_of
 from merchant_adapter.cli.report import Report
 from merchant_adapter.json_object import Unreadable
-from merchant_adapter.outbox import Dispatcher, Limits, Outbox
+from merchant_adapter.outbox import Limits, Outbox
 
 if TYPE_CHECKING:
     from merchant_adapter.sidecar.context import Context, Mounted
@@ -77,8 +77,7 @@ def run_serve(arguments: argparse.Namespace) -> Report:
     """Serves until it is told to stop."""
     try:
         # What the extra brings is missed before anything is opened.
-        import_module("merchant_adapter.sidecar.server")
-        import_module("merchant_adapter.sidecar.app")
+        import_module("merchant_adapter.sidecar.process")
     except ImportError as missing:
         raise Unreadable(
             f"{missing.name} is not installed: pip install 'tongdui[adapter,sidecar]'"
@@ -98,33 +97,33 @@ def run_serve(arguments: argparse.Namespace) -> Report:
 
 
 async def _serve(arguments: argparse.Namespace, outbox: Outbox, listening: socket.socket, token: str) -> None:
-    from merchant_adapter.sidecar.app import create_app
     from merchant_adapter.sidecar.context import Context
-    from merchant_adapter.sidecar.hub_watch import HubWatch
-    from merchant_adapter.sidecar.metrics import Metrics
-    from merchant_adapter.sidecar.server import serve
+    from merchant_adapter.sidecar.process import run
     from merchant_adapter.till import Till
 
     async with open_hub(arguments, arguments.key) as hub:
         context = Context(hub, outbox, Till(hub, outbox))
-        watch, metrics, mounts = HubWatch(hub), Metrics(), _mounts(arguments, context)
-        app = create_app(context, token=token, mounts=mounts, watch=watch, metrics=metrics)
-        dispatcher = Dispatcher(outbox, hub, policy=policy_of(arguments), on_progress=metrics.settled)
+        mounts = _mounts(arguments, context)
         for name in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(name, context.stopping.set)
         _say_where(listening, arguments)
-        work = [watch.run, *(one for mount in mounts for one in mount.work)]
-        await serve(app, dispatcher, listening, context.stopping, work=work)
+        await run(context, listening, token=token, mounts=mounts, policy=policy_of(arguments))
 
 
 def _mounts(arguments: argparse.Namespace, context: "Context") -> "list[Mounted]":
     """The further parts, with those that the arguments ask for."""
     from merchant_adapter.sidecar import imports, webhooks
+    from merchant_adapter.webhooks.platform import GenericPlatform
     from merchant_adapter.webhooks.settings import WebhookSettings
 
     mounts = [imports.mounted(context)]
     if arguments.webhooks is not None:
-        mounts.append(webhooks.mounted(context, WebhookSettings.load(arguments.webhooks)))
+        settings = WebhookSettings.load(arguments.webhooks)
+        platform = GenericPlatform(settings.secrets)
+        mounts.append(webhooks.mounted(context, settings.policy, platform))
+        asyncio.get_running_loop().add_signal_handler(
+            signal.SIGHUP, webhooks.read_secrets_again, platform, arguments.webhooks
+        )
     return mounts
 
 

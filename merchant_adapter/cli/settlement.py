@@ -11,7 +11,7 @@ from merchant_adapter.errors import Refused
 from merchant_adapter.json_object import Unreadable
 from merchant_adapter.private_files import write_private
 from merchant_adapter.reasons import Reason
-from merchant_adapter.settlement_client import BreakQuery
+from merchant_adapter.reconciliation_client import BreakQuery
 from merchant_adapter.settlement_sync import SyncSettlement
 from merchant_adapter.settlement_values import Break, StatementLine
 

@@ -27,7 +27,7 @@ from tongdui.exchange.v1 import (  # noqa: F401 - imported so that the pool know
     points_service_pb2,
     rate_cards_service_pb2,
 )
-from tongdui.settlement.v1 import (  # noqa: F401 - the same
+from tongdui.settlement.v1 import (  # noqa: F401 - imported so that the pool knows settlement's services too
     reconciliation_service_pb2,
     settlement_service_pb2,
 )

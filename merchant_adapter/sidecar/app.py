@@ -25,24 +25,23 @@ PAGE, DOCUMENT = "/", "/openapi.json"
 def create_app(
     context: Context,
     *,
+    watch: HubWatch,
+    metrics: Metrics,
     token: str = "",
     mounts: Sequence[Mounted] = (),
-    watch: HubWatch | None = None,
-    metrics: Metrics | None = None,
 ) -> FastAPI:
     """The sidecar of one outbox and one hub.
 
     Without a `token` everybody who reaches the socket may call. `mounts` are further parts; their work is for whoever
     runs the application.
     """
-    metrics = metrics or Metrics()
     parts = [
         commands.mounted(context),
         requests.mounted(context),
         members.mounted(context),
         outbox.mounted(context),
         *mounts,
-        health.mounted(context, watch or HubWatch(context.hub), metrics),
+        health.mounted(context, watch, metrics, mounts),
     ]
     app = FastAPI(
         title=TITLE,

@@ -39,6 +39,19 @@ class BodyRule:
     most_bytes: int = MOST_BODY_BYTES
 
 
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A number as it is now, for `/metrics`: its name there, what it is, and the value."""
+
+    name: str
+    about: str
+    value: float
+
+
+async def _no_figures() -> Sequence[Figure]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mounted:
     """What another part adds to the sidecar.
@@ -49,9 +62,11 @@ class Mounted:
         without_token: the paths that check for themselves who calls, such as by a signature over the body.
         work: what runs beside the routes from start to stop. It is cancelled at the stop, once no request is under
             way any more; where it ends by itself, the sidecar does too.
+        figures: what `/metrics` tells of it, the same names each time. Raises OutboxError.
     """
 
     router: APIRouter
     bodies: dict[str, BodyRule] = field(default_factory=dict)
     without_token: frozenset[str] = frozenset()
     work: Sequence[Callable[[], Awaitable[None]]] = ()
+    figures: Callable[[], Awaitable[Sequence[Figure]]] = _no_figures

@@ -1,6 +1,7 @@
 """Is the process there, can it take a sale, and its figures."""
 
 import asyncio
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Literal
 
@@ -33,8 +34,8 @@ class Readiness(BaseModel):
     hub: HubState = Field(description="For information: sales are taken while the hub is away.")
 
 
-def mounted(context: Context, watch: HubWatch, metrics: Metrics) -> Mounted:
-    """The routes."""
+def mounted(context: Context, watch: HubWatch, metrics: Metrics, others: Sequence[Mounted]) -> Mounted:
+    """The routes. `/metrics` tells the figures of the `others` too."""
     router = APIRouter(tags=["health"])
 
     @router.get("/healthz", operation_id="healthz")
@@ -65,7 +66,8 @@ def mounted(context: Context, watch: HubWatch, metrics: Metrics) -> Mounted:
     async def figures() -> Response:
         """Figures for Prometheus."""
         status = await asyncio.to_thread(context.outbox.status)
-        return Response(metrics.text(status, watch.state), media_type=CONTENT_TYPE)
+        further = [figure for part in others for figure in await part.figures()]
+        return Response(metrics.text(status, watch.state, further), media_type=CONTENT_TYPE)
 
     return Mounted(router=router, without_token=OPEN_PATHS)
 

@@ -1,9 +1,12 @@
 """Figures of the sidecar for Prometheus. Labels are names of routes and states, never anybody's ids."""
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from merchant_adapter.outbox.dispatcher import Progress
 from merchant_adapter.outbox.records import OutboxStatus
+from merchant_adapter.sidecar.context import Figure
 from merchant_adapter.sidecar.hub_watch import HubState
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -38,6 +41,7 @@ class Metrics:
         self._seconds = Histogram(
             "tongdui_sidecar_request_seconds", "Time to the end of an answer", ["route"], registry=registry
         )
+        self._further: dict[str, Gauge] = {}
         self._progress = Progress()
 
     def seen(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -52,11 +56,15 @@ class Metrics:
         for outcome in ("accepted", "refused", "dead"):
             self._settled.labels(outcome).inc(getattr(progress, outcome) - getattr(before, outcome))
 
-    def text(self, status: OutboxStatus, hub: HubState) -> bytes:
-        """All of it in Prometheus' text form."""
+    def text(self, status: OutboxStatus, hub: HubState, further: Iterable[Figure]) -> bytes:
+        """All of it in Prometheus' text form, with `further` figures of parts that were added."""
         self._waiting.set(status.waiting)
         self._dead.set(status.dead)
         self._stored.set(status.stored_bytes)
         self._oldest.set(status.oldest_seconds)
         self._reachable.set(hub is HubState.REACHABLE)
+        for one in further:
+            if one.name not in self._further:
+                self._further[one.name] = Gauge(one.name, one.about, registry=self._registry)
+            self._further[one.name].set(one.value)
         return generate_latest(self._registry)

@@ -1,17 +1,23 @@
 """Where a shop platform tells orders: stored before it is answered, and made into commands later."""
 
 import asyncio
+import logging
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from merchant_adapter.json_object import Unreadable
 from merchant_adapter.outbox.errors import CommandUnknown, OutboxUnavailable
-from merchant_adapter.sidecar.context import JSON, BodyRule, Context, Mounted
+from merchant_adapter.private_files import FileRefused
+from merchant_adapter.sidecar.context import JSON, BodyRule, Context, Figure, Mounted
 from merchant_adapter.sidecar.models import WITHOUT_NUL, answer_of, said
 from merchant_adapter.sidecar.problems import documented, problem
 from merchant_adapter.webhooks.inbox import Inbox
@@ -26,6 +32,8 @@ from merchant_adapter.webhooks.signature import SIGNATURE_HEADER, TIMESTAMP_HEAD
 ORDERS = "/v1/webhooks/orders"
 MOST_ORDER_BYTES = 1 << 20
 MOST_DEAD = 1_000
+
+_log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 1.5
 """Platforms give up after a few seconds, and some stop calling for good after a few failures."""
@@ -73,20 +81,43 @@ class DeadOrders(BaseModel):
     dead: list[answer_of(DeadOrder)]  # type: ignore[valid-type]  # made from the value
 
 
-def mounted(context: Context, settings: WebhookSettings, platform: Platform | None = None) -> Mounted:
+def mounted(context: Context, policy: OrderPolicy, platform: Platform) -> Mounted:
     """The routes, and the work on what they store. Raises OutboxError."""
-    platform = platform or GenericPlatform(settings.secrets)
     inbox = Inbox(context.outbox, platform.name)
     router = APIRouter(tags=["webhooks"], responses=documented(HTTPStatus.SERVICE_UNAVAILABLE))
-    _add_orders(router, inbox, platform, settings.policy)
+    _add_orders(router, inbox, platform, policy)
     _add_looking(router, inbox)
     _add_acts(router, inbox)
-    processor = OrderProcessor(inbox, context.hub, settings.policy, platform.name)
+    processor = OrderProcessor(inbox, context.hub, policy, platform.name)
     return Mounted(
         router=router,
         bodies={ORDERS: BodyRule(most_bytes=MOST_ORDER_BYTES)},
         without_token=frozenset({ORDERS}),
         work=(processor.run,),
+        figures=partial(_figures, inbox),
+    )
+
+
+def read_secrets_again(platform: GenericPlatform, path: Path) -> None:
+    """Has a platform go by the secrets that count now, by the settings at `path`; where they are bad, as before."""
+    try:
+        secrets = WebhookSettings.load(path).secrets
+    except (FileRefused, Unreadable, OSError) as error:
+        _log.error("webhooks: the secrets count that did before, the new ones cannot be read: %s", error)
+        return
+    platform.secrets = secrets
+    _log.info(
+        "webhooks: secrets read anew, %d count; other settings are taken at the next start", len(secrets)
+    )
+
+
+async def _figures(inbox: Inbox) -> Sequence[Figure]:
+    found = await inbox.status()
+    return (
+        Figure("tongdui_inbox_waiting", "Orders that are to become commands", found.waiting),
+        Figure("tongdui_inbox_put_off", "Those of them that are tried again after a pause", found.put_off),
+        Figure("tongdui_inbox_dead", "Orders that wait for a person", found.dead),
+        Figure("tongdui_inbox_oldest_seconds", "Age of the oldest that waits", found.oldest_seconds),
     )
 
 

@@ -135,12 +135,14 @@ class Inbox:
 
     async def status(self) -> InboxStatus:
         """How many orders wait, and since when."""
-        ((waiting, oldest_ms),) = await self._query(
-            "SELECT count(*), min(received_ms) FROM webhook_orders WHERE state = 'waiting'", {}
+        ((waiting, put_off, oldest_ms),) = await self._query(
+            "SELECT count(*), count(*) FILTER (WHERE due_ms > :now), min(received_ms) FROM webhook_orders"
+            " WHERE state = 'waiting'",
+            {"now": now_ms()},
         )
         ((dead,),) = await self._query("SELECT count(*) FROM webhook_orders WHERE state = 'dead'", {})
         age = 0.0 if oldest_ms is None else max(now_ms() - oldest_ms, 0) / 1000
-        return InboxStatus(waiting=waiting, dead=dead, oldest_seconds=age)
+        return InboxStatus(waiting=waiting, put_off=put_off, dead=dead, oldest_seconds=age)
 
     async def dead_orders(self, most: int = 1_000) -> list[DeadOrder]:
         """What waits for a person, oldest first."""

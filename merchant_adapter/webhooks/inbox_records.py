@@ -58,9 +58,17 @@ class DeadOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboxStatus:
-    """How an inbox is: orders that are to become commands, dead ones left out, and the age of the oldest."""
+    """How an inbox is.
+
+    Attributes:
+        waiting: orders that are to become commands, dead ones left out.
+        put_off: those of them that were tried in vain and are tried again after a pause.
+        dead: orders that wait for a person.
+        oldest_seconds: the age of the oldest that waits.
+    """
 
     waiting: int
+    put_off: int
     dead: int
     oldest_seconds: float
 

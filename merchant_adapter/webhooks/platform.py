@@ -49,13 +49,14 @@ class GenericPlatform:
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
         """`secrets` are those that count now: one, and while it is changed two."""
-        self._secrets = tuple(secrets)
+        self.secrets = tuple(secrets)
+        """May be changed at any time; the next delivery is held against the new ones."""
 
     def verify(self, delivery: Delivery, now: float) -> bool:
         """By `Tongdui-Webhook-Timestamp` and `Tongdui-Webhook-Signature`."""
         timestamp = delivery.headers.get(TIMESTAMP_HEADER.lower(), "")
         signatures = delivery.headers.get(SIGNATURE_HEADER.lower(), "")
-        return is_signed(self._secrets, timestamp, signatures, delivery.body, now)
+        return is_signed(self.secrets, timestamp, signatures, delivery.body, now)
 
     def read(self, delivery: Delivery) -> OrderEvent:
         """An `OrderEvent` in JSON."""

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
@@ -14,6 +15,7 @@ from google.type.date_pb2 import Date
 from merchant_adapter import HubKeys, Key, Receipt, SettlementKeys, Unreadable
 from merchant_adapter.__main__ import main
 from merchant_adapter.evidence import Checked, CheckedReceipt, Trusted, check_files
+from merchant_adapter.evidence_certificate import CHECKS, CheckedCertificate
 from merchant_adapter.evidence_wrong import EvidenceWrong
 from merchant_adapter.signing import RequestSigner
 from settlement.core.certificate import canonical_json, document_bytes, signed_text, split_document
@@ -259,6 +261,61 @@ def test_a_certificate_that_is_signed_and_wrong_is_named(documents: Documents, f
     forged = certified(documents, FORGED[field])
 
     assert wrong([("c.json", forged)]) == ("c.json", f"certificate.{field}")
+
+
+WITHOUT: dict[str, tuple[Callable[[list[Content]], object], str, list[str]]] = {
+    "none": (lambda it: it.clear(), "certificate.checks", list(CHECKS)),
+    "two left out": (
+        lambda it: (it.pop(6), it.pop(1)),
+        "certificate.checks",
+        ["windows_in_order", "nets_zero"],
+    ),
+    "one twice": (lambda it: it.append(it[4]), "certificate.checks[recomputed]", ["twice"]),
+    "one in another's place": (
+        lambda it: it.__setitem__(8, it[7]),
+        "certificate.checks[bilateral_opposite]",
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "field", "named"), WITHOUT.values(), ids=WITHOUT)
+def test_a_certificate_that_was_not_checked_for_everything_is_not_accepted(
+    documents: Documents, change: Callable[[list[Content]], object], field: str, named: list[str]
+) -> None:
+    forged = certified(documents, lambda it: change(it["checks"]))
+
+    with pytest.raises(EvidenceWrong) as raised:
+        check_files([("c.json", forged)], TRUSTED)
+
+    assert (raised.value.file, raised.value.field) == ("c.json", field)
+    assert all(name in raised.value.what for name in named)
+    assert not (set(CHECKS) - set(named)) & set(raised.value.what.replace(",", "").split())
+
+
+def test_a_check_that_settlement_makes_besides_is_no_fault(documents: Documents) -> None:
+    extra = {"name": "more", "holds": True, "claim": "more is right", "figures": {}}
+
+    (checked,) = check_files(
+        [("c.json", certified(documents, lambda it: it["checks"].append(extra)))], TRUSTED
+    )
+
+    assert isinstance(checked, CheckedCertificate)
+    assert checked.check_names == (*CHECKS, "more")
+
+
+def test_the_checks_that_are_asked_for_are_those_that_settlement_makes_and_its_reference_lists(
+    documents: Documents,
+) -> None:
+    content = split_document(documents.read(f"certificate-{DAY_1}.json")[0][1])[0]
+    reference = Path(__file__).parents[2].joinpath("docs/settlement.md").read_text(encoding="utf-8")
+    table = reference.partition("| check | holds when |")[2].partition("\n\n")[0]
+    named = [
+        name for row in table.splitlines() for name in re.findall("`([a-z_]+)`", row[1:].partition("|")[0])
+    ]
+
+    assert [check["name"] for check in json.loads(content)["checks"]] == list(CHECKS)
+    assert sorted(named) == sorted(CHECKS)
 
 
 def test_a_certificate_names_the_statement_it_states_otherwise(documents: Documents) -> None:

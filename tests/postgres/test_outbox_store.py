@@ -469,7 +469,7 @@ def test_a_lost_connection_is_made_again_and_only_its_drainer_loses_something_th
         check(outbox)
         with psycopg.connect(postgres_url, autocommit=True) as connection:
             connection.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database()"
+                "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = current_database()"
                 " AND pid <> pg_backend_pid()"
             )
 

@@ -260,7 +260,7 @@ def test_answers_dropped_after_the_commit_are_asked_for_again_and_nothing_is_pos
 
 @pytest.mark.parametrize(
     ("pause_seconds", "deadline_seconds"),
-    [(0.05, 5.0), (1.0, 0.5)],
+    [(0.05, 60.0), (1.0, 0.5)],
     ids=["asked-again", "left-to-the-dispatcher"],
 )
 def test_a_till_whose_answers_are_dropped_is_never_told_a_guess_and_its_sales_are_posted_once(
@@ -291,7 +291,10 @@ def test_a_till_whose_answers_are_dropped_is_never_told_a_guess_and_its_sales_ar
         asyncio.run(sell(outbox, proxy.address))
 
     resolving = [name for name, kind in told.items() if kind == "Resolving"]
-    assert len(resolving) == (0 if pause_seconds < deadline_seconds else TILL_DROPS)
+    if pause_seconds < deadline_seconds:
+        assert not resolving
+    else:  # a refusal is not dropped, but may come too late
+        assert len(resolving) >= TILL_DROPS
     check_every_sale_once(coalition, file, {member_id: [] for member_id in members}, told)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,13 +23,15 @@ import pytest
 
 from merchant_adapter import Receipt, verify_receipt
 from merchant_adapter.outbox import Dispatcher, Outbox
+from merchant_adapter.webhooks import sign_webhook
 from tests.live_hub import Coalition
-from tests.waiting import eventually
+from tests.waiting import WAIT_SECONDS, eventually
 from tests.wire.sidecar_served import Caller
 
 TILLS: Final = 4 if "TONGDUI_FAULTS" not in os.environ else 32
 SALES: Final = 40 if "TONGDUI_FAULTS" not in os.environ else 4_000
 SECONDS: Final = 30.0
+OLD, NEW = b"0123456789abcdef0123456789abcdef", b"fedcba9876543210fedcba9876543210"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +61,19 @@ def running(coalition: Coalition, tmp_path_factory: pytest.TempPathFactory) -> I
     """A sidecar on a free port; its first start makes the token."""
     folder = tmp_path_factory.mktemp("sidecar")
     token, log = folder / "token", folder / "log"
+    keep_secrets(folder, OLD)
+    (folder / "webhooks.toml").write_text(
+        'currency = "CNY"\nstore_id = "web"\nterminal_id = "shop"\nsecrets_file = "secrets"\n'
+    )
     with log.open("wb") as written:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "merchant_adapter", "serve", "--listen=127.0.0.1:0"),
-                *(f"--token-file={token}", *arguments(coalition, folder)),
+                *(
+                    f"--token-file={token}",
+                    f"--webhooks={folder / 'webhooks.toml'}",
+                    *arguments(coalition, folder),
+                ),
             ],
             stderr=written,
             stdout=subprocess.DEVNULL,
@@ -76,6 +88,12 @@ def running(coalition: Coalition, tmp_path_factory: pytest.TempPathFactory) -> I
     finally:
         process.kill()
         process.wait()
+
+
+def keep_secrets(folder: Path, *secrets: bytes) -> None:
+    file = folder / "secrets"
+    file.touch(0o600)
+    file.write_bytes(b"\n".join(secrets))
 
 
 def _answers(caller: Caller) -> bool:
@@ -94,6 +112,25 @@ def sale(member_id: str, **changes: Any) -> dict[str, Any]:
         "reference": f"r-{uuid4()}",
         "points": 10,
     } | changes
+
+
+def told_order(caller: Caller, secret: bytes) -> int:
+    """The status that one order of a guest gets, signed so; it is the same each time."""
+    now = int(time.time())
+    order: dict[str, Any] = {
+        "delivery_id": "d-1",
+        "order_id": "o-1",
+        "version": 1,
+        "state": "paid",
+        "currency": "CNY",
+    }
+    order |= {"paid_time": "2026-01-01T20:00:00+08:00", "paid_minor": 1_000}
+    body = json.dumps(order).encode()
+    headers = {
+        "Tongdui-Webhook-Timestamp": str(now),
+        "Tongdui-Webhook-Signature": sign_webhook(secret, now, body),
+    }
+    return Caller(caller.address, token="").ask("POST", "/v1/webhooks/orders", body, **headers).status
 
 
 async def drained(coalition: Coalition, file: Path, member_ids: Sequence[str]) -> dict[str, list[str]]:
@@ -129,6 +166,23 @@ def test_a_mall_earns_burns_and_looks_up(coalition: Coalition, running: Running)
     verify_receipt(Receipt.from_json(receipt), coalition.hub_keys)
 
 
+def test_sighup_has_the_webhooks_secrets_read_anew_and_a_bad_file_changes_nothing(running: Running) -> None:
+    keep_secrets(running.folder, OLD, NEW)
+    before = [told_order(running.caller, one) for one in (OLD, NEW)]
+
+    running.process.send_signal(signal.SIGHUP)
+    eventually(lambda: "secrets read anew, 2 count" in running.log.read_text())
+    both = [told_order(running.caller, one) for one in (OLD, NEW)]
+    keep_secrets(running.folder, b"short")
+    running.process.send_signal(signal.SIGHUP)
+    eventually(lambda: "cannot be read" in running.log.read_text())
+    kept = [told_order(running.caller, one) for one in (OLD, NEW)]
+
+    assert (before, both, kept) == ([200, 401], [200, 200], [200, 200])
+    log = running.log.read_text()
+    assert not any(one.decode() in log for one in (OLD, NEW, b"short"))
+
+
 def test_sigterm_under_load_loses_nothing_that_a_till_was_told_is_safe(
     coalition: Coalition, running: Running
 ) -> None:
@@ -149,7 +203,7 @@ def test_sigterm_under_load_loses_nothing_that_a_till_was_told_is_safe(
         thread.start()
     eventually(lambda: sum(map(len, told.values())) >= SALES, SECONDS)
     running.process.send_signal(signal.SIGTERM)
-    code = running.process.wait(10)
+    code = running.process.wait(WAIT_SECONDS)
     for thread in threads:
         thread.join()
     posted = asyncio.run(drained(coalition, running.folder / "outbox.db", member_ids))

@@ -45,11 +45,11 @@ from merchant_adapter import (
 )
 from merchant_adapter.sidecar import webhooks
 from merchant_adapter.webhooks import (
+    GenericPlatform,
     OrderEvent,
     OrderPolicy,
     OrderRefund,
     OrderState,
-    WebhookSettings,
     sign_webhook,
 )
 from merchant_adapter.webhooks.reading import write_order
@@ -376,7 +376,7 @@ async def post_the_day(ledger: Ledger) -> Counter[str]:
 
 def tell_the_day(ledger: Ledger) -> Counter[str]:
     """Nine sidecars are told everything; gives what they answered, once all of it is at the hub."""
-    settings = WebhookSettings(POLICY, (SECRET,))
+    platform = GenericPlatform((SECRET,))
     outcomes: Counter[str] = Counter()
     with ExitStack() as stack:
         callers = {
@@ -384,7 +384,7 @@ def tell_the_day(ledger: Ledger) -> Counter[str]:
                 sidecar(
                     "",
                     ledger.directory / f"{code}.db",
-                    mount=lambda it: [webhooks.mounted(it, settings)],
+                    mount=lambda it: [webhooks.mounted(it, POLICY, platform)],
                     connect=partial(ledger.open_hub, code),
                 )
             )

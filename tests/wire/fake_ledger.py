@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc.error_details_pb2 import RetryInfo
 
 from merchant_adapter import EarnCommand, Hub
 from merchant_adapter.methods import POST_BATCH
-from merchant_adapter.outbox import RetryPolicy
+from merchant_adapter.outbox import Dispatcher, Outbox, Progress, RetryPolicy
 from merchant_adapter.points import POINTS_METHODS
+from tests.waiting import WAIT_SECONDS
 from tests.wire.adapter_fake_hub import (
     AUDIENCE,
     CAFE_KEY,
     HUB_KEYS,
     Call,
-    FakeHub,
     Reply,
     accepted,
-    fake_hub,
+    add_detail,
     refused,
     status,
 )
@@ -52,6 +54,18 @@ def acceptance(request_id: str) -> CommandResult:
 
 def refusal(code: grpc.StatusCode, reason: str) -> CommandResult:
     return CommandResult(error=status(code, reason))
+
+
+def busy_for(*, milliseconds: int) -> Reply:
+    """A hub that asks for a pause."""
+    made = status(CODE.RESOURCE_EXHAUSTED, "HUB_BUSY")
+    add_detail(
+        made,
+        RetryInfo(
+            retry_delay=Duration(nanos=milliseconds % 1_000 * 1_000_000, seconds=milliseconds // 1_000)
+        ),
+    )
+    return Reply(code=CODE.RESOURCE_EXHAUSTED, details=made.SerializeToString())
 
 
 def request_of(command: Command) -> Any:
@@ -100,14 +114,25 @@ class Ledger:
         return self.decided[own.request_id]
 
 
-@contextmanager
-def hub_of(ledger: Ledger) -> Iterator[FakeHub]:
-    with fake_hub(ledger.post) as hub:
-        yield hub
-
-
-async def open_hub(address: str, timeout_seconds: float = 5.0) -> Hub:
+async def open_hub(address: str, timeout_seconds: float = 30.0) -> Hub:
     return Hub.connect(address, AUDIENCE, key=CAFE_KEY, hub_keys=HUB_KEYS, timeout_seconds=timeout_seconds)
+
+
+def drain(
+    outbox: Outbox,
+    address: str,
+    *,
+    wait: bool = True,
+    policy: RetryPolicy = QUICK,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Progress:
+    """What became of what waits in an outbox."""
+
+    async def run() -> Progress:
+        async with await open_hub(address) as hub, asyncio.timeout(WAIT_SECONDS):
+            return await Dispatcher(outbox, hub, policy=policy, on_progress=on_progress).drain(wait=wait)
+
+    return asyncio.run(run())
 
 
 @dataclass(slots=True)

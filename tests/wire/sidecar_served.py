@@ -16,14 +16,11 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from merchant_adapter import Hub, methods
-from merchant_adapter.outbox import Dispatcher, Limits, Outbox
+from merchant_adapter.outbox import Limits, Outbox
 from merchant_adapter.points import POINTS_METHODS
-from merchant_adapter.sidecar.app import create_app
 from merchant_adapter.sidecar.context import Context, Mounted
-from merchant_adapter.sidecar.hub_watch import HubWatch
 from merchant_adapter.sidecar.listening import open_tcp
-from merchant_adapter.sidecar.metrics import Metrics
-from merchant_adapter.sidecar.server import serve
+from merchant_adapter.sidecar.process import run
 from merchant_adapter.till import Till
 from tests.wire.adapter_fake_hub import (
     AUDIENCE,
@@ -168,7 +165,7 @@ class Caller:
 @contextmanager
 def sidecar(
     hub_address: str,
-    file: Path,
+    location: Path | str,
     limits: Limits | None = None,
     *,
     listening: socket.socket | None = None,
@@ -178,34 +175,26 @@ def sidecar(
 ) -> Iterator[Caller]:
     """A sidecar with its dispatcher, in a thread of its own; on a free port unless told otherwise.
 
-    `mount` adds further parts. `connect` opens a hub that is not the fake one.
+    `location` is the outbox's. `mount` adds further parts. `connect` opens a hub that is not the fake one.
     """
     listens = listening or open_tcp("127.0.0.1:0", allow_remote=False)
     started: asyncio.Queue[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = asyncio.Queue()
     ready = threading.Event()
 
-    async def run() -> None:
-        with Outbox.open(file, limits=limits) as outbox:
+    async def served() -> None:
+        with Outbox.open(location, limits=limits) as outbox:
             async with (
                 connect()
                 if connect
                 else Hub.connect(hub_address, AUDIENCE, key=CAFE_KEY, hub_keys=HUB_KEYS, timeout_seconds=5)
             ) as hub:
                 context = Context(hub, outbox, Till(hub, outbox, policy=QUICK))
-                watch, metrics, mounts = HubWatch(hub), Metrics(), mount(context)
-                app = create_app(context, token=token, mounts=mounts, watch=watch, metrics=metrics)
-                dispatcher = Dispatcher(outbox, hub, policy=QUICK, on_progress=metrics.settled)
+                mounts = mount(context)
                 started.put_nowait((asyncio.get_running_loop(), context.stopping))
                 ready.set()
-                await serve(
-                    app,
-                    dispatcher,
-                    listens,
-                    context.stopping,
-                    work=[watch.run, *(one for it in mounts for one in it.work)],
-                )
+                await run(context, listens, token=token, mounts=mounts, policy=QUICK)
 
-    thread = threading.Thread(target=asyncio.run, args=(run(),))
+    thread = threading.Thread(target=asyncio.run, args=(served(),))
     thread.start()
     try:
         assert ready.wait(20)

@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from merchant_adapter import Key, Receipt, Registration
+from merchant_adapter import Key, Receipt, Registration, SettlementKeys
 from merchant_adapter.__main__ import main
 from tests.wire.adapter_fake_hub import (
     AUDIENCE,
@@ -61,7 +61,7 @@ class Cli:
 
     def hub(self, hub: FakeHub) -> list[str]:
         """The arguments that name the hub and the key."""
-        where = ["--hub", hub.address, "--audience", AUDIENCE, "--timeout", "5"]
+        where = ["--hub", hub.address, "--audience", AUDIENCE, "--timeout", "30"]
         return [*where, "--key", str(self.key), "--hub-keys", str(self.hub_keys)]
 
 
@@ -162,7 +162,7 @@ def test_ping_shows_the_ledger_and_how_far_the_clocks_are_apart(cli: Cli) -> Non
         code, found = cli.run_json("ping", *cli.hub(hub))
 
     assert (code, found["audience"], found["currency_code"]) == (0, AUDIENCE, "CNY")
-    assert 25 < found["hub_ahead_seconds"] < 35
+    assert 15 < found["hub_ahead_seconds"] < 35
 
 
 def test_a_manual_ledger_clock_says_nothing_about_clocks(cli: Cli) -> None:
@@ -258,7 +258,42 @@ def test_a_question_without_an_answer_is_not_called_a_decision_to_repeat(cli: Cl
     with fake_hub(unanswered) as hub:
         ended, found = cli.run_json("ping", *cli.hub(hub))
 
-    assert (ended, found["outcome"]) == (3, "no answer: see the message; a question can be asked again")
+    assert (ended, found["outcome"]) == (3, f"no answer: the hub at {hub.address} does not answer")
+    assert found["message"] == "as the hub's gRPC library puts it"
+
+
+@pytest.mark.parametrize(
+    ("command", "who"),
+    [
+        ("ping", "the hub"),
+        ("wallet --member m-1", "the hub"),
+        ("statement --date 2026-01-01", "settlement"),
+        ("certificate --date 2026-01-01 --out c.json", "settlement"),
+        ("breaks", "settlement"),
+        ("breaks --date 2026-01-01", "settlement"),
+    ],
+)
+def test_a_question_to_nobody_says_where_nobody_answers_and_why(cli: Cli, command: str, who: str) -> None:
+    option = "--hub" if who == "the hub" else "--settlement"
+    signer = Key("operator", bytes(32))
+    Path("settlement.jwks").write_text(SettlementKeys({signer.key_id: signer.public_key}).to_json())
+    pinned = {"--hub": str(cli.hub_keys), "--settlement": "settlement.jwks"}[option]
+    keys = [f"{option}-keys", pinned, "--key", str(cli.key)]
+
+    ended, found = cli.run_json(*shlex.split(command), option, "127.0.0.1:1", "--audience", AUDIENCE, *keys)
+
+    assert (ended, found["outcome"]) == (3, f"no answer: {who} at 127.0.0.1:1 does not answer")
+    assert "127.0.0.1:1" in found["message"]
+    assert "unknown" not in found["outcome"]
+
+
+def test_a_question_whose_answer_must_not_be_believed_is_not_trusted(cli: Cli) -> None:
+    half_a_receipt = replace(accepted(GetLedgerResponse()), spoil=lambda entries: entries[:1])
+
+    with fake_hub(half_a_receipt) as hub:
+        ended, found = cli.run_json("ping", *cli.hub(hub))
+
+    assert (ended, found["outcome"]) == (4, "not trusted: the answer must not be believed")
 
 
 @pytest.mark.parametrize(
@@ -296,7 +331,7 @@ def test_a_stale_signature_shows_how_far_the_clocks_are_apart(cli: Cli) -> None:
         code, found = cli.run_json("ping", *cli.hub(hub))
 
     assert code == 4
-    assert 590 < found["hub_ahead_seconds"] < 610
+    assert 570 < found["hub_ahead_seconds"] < 610
 
 
 def test_a_refusals_receipt_is_kept_and_verifies(cli: Cli) -> None:

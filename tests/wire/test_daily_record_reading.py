@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -125,12 +125,6 @@ class Books:
             line = Line(payer_id="POOL", payee_id="cafe", micros=77, payer_component="x", payee_component="x")
             page.entries.append(Entry(entry_id=f"e-{name}", lines=[line], window_date=WINDOW))
         return accepted(page)
-
-
-@pytest.fixture
-def outbox(tmp_path: Path) -> Iterator[Outbox]:
-    with Outbox.open(tmp_path / "outbox.db") as opened:
-        yield opened
 
 
 def live(books: Books, outbox: Outbox, commands: Iterable[PointsCommand[Any]]) -> None:

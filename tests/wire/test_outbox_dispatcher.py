@@ -8,13 +8,10 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from google.protobuf.duration_pb2 import Duration
-from google.rpc.error_details_pb2 import RetryInfo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,20 +28,17 @@ from merchant_adapter.outbox import (
     Outbox,
     OutboxFull,
     OutboxInUse,
-    Progress,
-    RetryPolicy,
     State,
 )
 from merchant_adapter.outbox.policy import BEHIND_DEAD_LETTER
+from tests.waiting import WAIT_SECONDS
 from tests.wire.adapter_fake_hub import (
     AUDIENCE,
     HUB_KEYS,
     Call,
     Reply,
-    add_detail,
     fake_hub,
     refused,
-    status,
 )
 from tests.wire.fake_ledger import (
     CODE,
@@ -54,7 +48,8 @@ from tests.wire.fake_ledger import (
     Ledger,
     MoodyHub,
     acceptance,
-    hub_of,
+    busy_for,
+    drain,
     open_hub,
     refusal,
     request_of,
@@ -62,27 +57,6 @@ from tests.wire.fake_ledger import (
 )
 from tongdui.exchange.v1.commands_pb2 import Command, CommandResult
 from tongdui.exchange.v1.points_service_pb2 import PostBatchRequest, PostBatchResponse
-
-
-@pytest.fixture
-def outbox(tmp_path: Path) -> Iterator[Outbox]:
-    with Outbox.open(tmp_path / "outbox.db") as opened:
-        yield opened
-
-
-def drain(
-    outbox: Outbox,
-    address: str,
-    *,
-    wait: bool = True,
-    policy: RetryPolicy = QUICK,
-    on_progress: Callable[[Progress], None] | None = None,
-) -> Progress:
-    async def run() -> Progress:
-        async with await open_hub(address) as hub, asyncio.timeout(30):
-            return await Dispatcher(outbox, hub, policy=policy, on_progress=on_progress).drain(wait=wait)
-
-    return asyncio.run(run())
 
 
 def accept(outbox: Outbox, *commands: PointsCommand[Any]) -> None:
@@ -95,7 +69,7 @@ def test_a_sale_is_sent_as_its_stored_bytes_and_archived_with_a_receipt_that_ver
     commands = [sale("m-1"), sale("m-2")]
     accept(outbox, *commands)
 
-    with hub_of(Ledger()) as hub:
+    with fake_hub(Ledger().post) as hub:
         progress = drain(outbox, hub.address)
 
     (call,) = hub.calls
@@ -115,7 +89,7 @@ def test_a_backlog_goes_in_batches_of_a_thousand_with_one_command_of_each_member
     ledger = Ledger()
     accept(outbox, *[sale(f"m-{number % 1500}") for number in range(3_000)])
 
-    with hub_of(ledger) as hub:
+    with fake_hub(ledger.post) as hub:
         drain(outbox, hub.address)
 
     assert max(ledger.batch_sizes) == 1_000
@@ -212,7 +186,7 @@ def test_one_malformed_command_becomes_a_dead_letter_and_the_others_pass(outbox:
             return refusal(CODE.INVALID_ARGUMENT, "INVALID_FIELD")
         return acceptance(request_of(command).request_id)
 
-    with hub_of(Ledger(decide)) as hub:
+    with fake_hub(Ledger(decide).post) as hub:
         progress = drain(outbox, hub.address)
 
     assert (progress.accepted, progress.dead, progress.waiting) == (2, 2, 0)
@@ -251,7 +225,7 @@ def test_a_resubmitted_letter_is_found_by_a_dispatcher_that_has_long_read_on(out
 
     async def run(address: str) -> None:
         seen = asyncio.Event()
-        async with await open_hub(address) as hub, asyncio.timeout(20):
+        async with await open_hub(address) as hub, asyncio.timeout(WAIT_SECONDS):
             dispatcher = Dispatcher(outbox, hub, policy=QUICK, on_progress=lambda _: seen.set())
             running = asyncio.create_task(dispatcher.run())
             while dispatcher.progress.dead + dispatcher.progress.accepted < 2:
@@ -266,7 +240,7 @@ def test_a_resubmitted_letter_is_found_by_a_dispatcher_that_has_long_read_on(out
             await running
 
     ledger.decide = decide
-    with hub_of(ledger) as hub:
+    with fake_hub(ledger.post) as hub:
         asyncio.run(run(hub.address))
 
     assert outbox.status().dead == 0
@@ -282,9 +256,7 @@ def test_the_pause_that_the_hub_asks_for_is_kept(outbox: Outbox) -> None:
         times.append(time.monotonic())
         if len(times) > 1:
             return ledger.post(call)
-        made = status(CODE.RESOURCE_EXHAUSTED, "HUB_BUSY")
-        add_detail(made, RetryInfo(retry_delay=Duration(nanos=300_000_000)))
-        return Reply(code=CODE.RESOURCE_EXHAUSTED, details=made.SerializeToString())
+        return busy_for(milliseconds=300)
 
     with fake_hub(reply) as hub:
         drain(outbox, hub.address)
@@ -318,7 +290,11 @@ def test_an_outbox_that_another_process_drains_is_left_to_it(outbox: Outbox, tmp
         async with await open_hub(address) as hub:
             await Dispatcher(second, hub, take_over_seconds=0.1).drain()
 
-    with Outbox.open(tmp_path / "outbox.db") as second, hub_of(Ledger()) as hub, pytest.raises(OutboxInUse):
+    with (
+        Outbox.open(tmp_path / "outbox.db") as second,
+        fake_hub(Ledger().post) as hub,
+        pytest.raises(OutboxInUse),
+    ):
         asyncio.run(run(second, hub.address))
 
 
@@ -330,7 +306,7 @@ def test_a_disk_that_is_full_for_a_while_delays_answers_and_loses_none(tmp_path:
     with Outbox.open(path) as outbox:
         accept(outbox, *commands)
     full = path.stat().st_size
-    with hub_of(ledger) as hub:
+    with fake_hub(ledger.post) as hub:
         with Outbox.open(path, limits=Limits(most_file_bytes=full)) as outbox:
             with pytest.raises(OutboxFull):
                 drain(outbox, hub.address)

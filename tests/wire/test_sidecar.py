@@ -20,12 +20,11 @@ import pytest
 
 from merchant_adapter import Hub, Receipt, Unreadable, verify_receipt
 from merchant_adapter.__main__ import main
-from merchant_adapter.outbox import Dispatcher, Limits, Outbox, OutboxDamaged, OutboxInUse
-from merchant_adapter.sidecar.app import create_app
+from merchant_adapter.outbox import Limits, Outbox, OutboxDamaged, OutboxInUse
 from merchant_adapter.sidecar.context import Context
 from merchant_adapter.sidecar.failures import of_outbox
 from merchant_adapter.sidecar.listening import open_tcp, open_unix
-from merchant_adapter.sidecar.server import serve
+from merchant_adapter.sidecar.process import run as run_sidecar
 from merchant_adapter.till import Till
 from tests.waiting import eventually
 from tests.wire.adapter_fake_hub import AUDIENCE, CAFE_KEY, HUB_KEYS, fake_hub
@@ -392,8 +391,7 @@ def serve_alone(file: Path) -> None:
     async def run(outbox: Outbox) -> None:
         async with Hub.connect("127.0.0.1:1", AUDIENCE, key=CAFE_KEY, hub_keys=HUB_KEYS) as hub:
             context = Context(hub, outbox, Till(hub, outbox))
-            dispatcher = Dispatcher(outbox, hub, take_over_seconds=0)
-            await serve(create_app(context), dispatcher, listening, context.stopping)
+            await run_sidecar(context, listening, take_over_seconds=0)
 
     with open_tcp("127.0.0.1:0", allow_remote=False) as listening, Outbox.open(file) as outbox:
         asyncio.run(run(outbox))

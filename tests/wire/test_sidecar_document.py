@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 from merchant_adapter.sidecar import imports, webhooks
 from merchant_adapter.sidecar.context import Context, Mounted
 from merchant_adapter.webhooks.order_event import OrderPolicy
-from merchant_adapter.webhooks.settings import WebhookSettings
+from merchant_adapter.webhooks.platform import GenericPlatform
 from tests.property.profiles import tries
 from tests.wire.adapter_fake_hub import fake_hub
 from tests.wire.sidecar_served import TOKEN, SilentLedger, sidecar
@@ -34,8 +34,8 @@ TOO_STRICT_OF_URLS: list[CheckFunction] = [*TOO_STRICT, negative_data_rejection]
 
 def all_parts(context: Context) -> list[Mounted]:
     policy = OrderPolicy(currency="CNY", store_id="s", terminal_id="t")
-    settings = WebhookSettings(policy, (b"secret of the tests and nobody else",))
-    return [imports.mounted(context), webhooks.mounted(context, settings)]
+    platform = GenericPlatform((b"secret of the tests and nobody else",))
+    return [imports.mounted(context), webhooks.mounted(context, policy, platform)]
 
 
 @pytest.fixture(scope="module")

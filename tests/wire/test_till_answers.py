@@ -7,7 +7,7 @@ import random
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +15,6 @@ from typing import Any, TypeVar
 
 import grpc
 import pytest
-from google.protobuf.duration_pb2 import Duration
-from google.rpc.error_details_pb2 import RetryInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,16 +34,15 @@ from merchant_adapter import (
 from merchant_adapter.outbox import Dispatcher, Limits, Outbox, OutboxFull, RequestIdTaken, State
 from merchant_adapter.till import DROPPED, Resolving, SyncTill, Till
 from tests.property.profiles import tries
+from tests.waiting import WAIT_SECONDS
 from tests.wire.adapter_fake_hub import (
     AUDIENCE,
     CAFE_KEY,
     HUB_KEYS,
     Call,
     Reply,
-    add_detail,
     fake_hub,
     refused,
-    status,
 )
 from tests.wire.fake_ledger import (
     CODE,
@@ -55,6 +52,8 @@ from tests.wire.fake_ledger import (
     Ledger,
     MoodyHub,
     acceptance,
+    busy_for,
+    drain,
     open_hub,
     refusal,
     request_of,
@@ -64,12 +63,6 @@ from tongdui.exchange.v1.commands_pb2 import Command, CommandResult, ConfirmEarn
 
 T = TypeVar("T")
 Outcome = PointsAnswer | Refusal | Resolving
-
-
-@pytest.fixture
-def outbox(tmp_path: Path) -> Iterator[Outbox]:
-    with Outbox.open(tmp_path / "outbox.db") as opened:
-        yield opened
 
 
 @asynccontextmanager
@@ -101,24 +94,16 @@ async def dispatching(
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run(asyncio.wait_for(work, 30))
+    return asyncio.run(asyncio.wait_for(work, 2 * WAIT_SECONDS))
 
 
-def ask(outbox: Outbox, address: str, command: PointsCommand[Any], seconds: float = 3.0) -> Outcome:
+def ask(outbox: Outbox, address: str, command: PointsCommand[Any], seconds: float = WAIT_SECONDS) -> Outcome:
     async def asking() -> Outcome:
         async with till_at(address, outbox) as till:
             found: Outcome = await till.ask(command, seconds)
             return found
 
     return run(asking())
-
-
-def drain(outbox: Outbox, address: str) -> None:
-    async def draining() -> None:
-        async with await open_hub(address) as hub:
-            await Dispatcher(outbox, hub, policy=QUICK).drain(wait=True)
-
-    run(draining())
 
 
 def confirmation(of: PointsCommand[Any], **changes: Any) -> ConfirmEarnCommand:
@@ -225,7 +210,7 @@ def test_a_hub_that_does_not_answer_keeps_nobody_longer_than_the_deadline(outbox
     released = threading.Event()
 
     def reply(call: Call) -> Reply:
-        released.wait(10)
+        released.wait(WAIT_SECONDS)
         return ledger.post(call)
 
     ledger, command = Ledger(), sale()
@@ -237,7 +222,7 @@ def test_a_hub_that_does_not_answer_keeps_nobody_longer_than_the_deadline(outbox
 
     assert isinstance(told, Resolving)
     assert told.reason == "NO_ANSWER"
-    assert 0.3 <= seconds < 3.0
+    assert 0.3 <= seconds < WAIT_SECONDS
 
 
 def test_a_hub_that_is_busy_for_a_moment_is_asked_again_within_the_deadline(outbox: Outbox) -> None:
@@ -255,17 +240,14 @@ def test_a_hub_that_is_busy_for_a_moment_is_asked_again_within_the_deadline(outb
 
 
 def test_a_pause_that_the_hub_asks_for_beyond_the_deadline_is_told_and_not_waited_for(outbox: Outbox) -> None:
-    made = status(CODE.RESOURCE_EXHAUSTED, "HUB_BUSY")
-    add_detail(made, RetryInfo(retry_delay=Duration(seconds=9)))
-
-    with fake_hub(Reply(code=CODE.RESOURCE_EXHAUSTED, details=made.SerializeToString())) as hub:
+    with fake_hub(busy_for(milliseconds=90_000)) as hub:
         begun = time.monotonic()
-        told = ask(outbox, hub.address, sale(), 2.0)
+        told = ask(outbox, hub.address, sale(), WAIT_SECONDS)
         seconds = time.monotonic() - begun
 
     assert isinstance(told, Resolving)
     assert (told.reason, len(hub.calls)) == ("HUB_BUSY", 1)
-    assert seconds < 2.0
+    assert seconds < WAIT_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -450,13 +432,13 @@ def test_later_commands_of_its_member_wait_while_it_is_asked_and_go_as_soon_as_i
     def reply(call: Call) -> Reply:
         if call.path.endswith("/Earn"):
             arrived.set()
-            released.wait(10)
+            released.wait(WAIT_SECONDS)
         return ledger.post(call)
 
     async def shift(address: str) -> Outcome:
         async with till_at(address, outbox) as till, dispatching(address, outbox) as answered:
-            asking = asyncio.create_task(till.ask(asked, 10.0))
-            await asyncio.to_thread(arrived.wait, 10)
+            asking = asyncio.create_task(till.ask(asked, WAIT_SECONDS))
+            await asyncio.to_thread(arrived.wait, WAIT_SECONDS)
             outbox.accept_all([later, other])
             await answered(1)
             assert list(ledger.decided) == [other.request_id]
@@ -473,7 +455,7 @@ def test_later_commands_of_its_member_wait_while_it_is_asked_and_go_as_soon_as_i
     assert isinstance(answer, Earned)
     assert ledger.order["m-1"] == [asked.request_id, later.request_id]
     assert ledger.lone == [asked.request_id]
-    assert seconds < 5.0  # long before the till's deadline
+    assert seconds < WAIT_SECONDS  # the till's deadline
 
 
 def test_a_command_that_follows_one_without_an_answer_waits_for_that_one(outbox: Outbox) -> None:

@@ -3,118 +3,21 @@
 from __future__ import annotations
 
 import json
-import threading
+import logging
+import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
 
-from merchant_adapter import methods
 from merchant_adapter.outbox import Outbox
-from merchant_adapter.sidecar import webhooks
-from merchant_adapter.webhooks import OrderPolicy, WebhookSettings, sign_webhook
+from merchant_adapter.sidecar.webhooks import read_secrets_again
+from merchant_adapter.webhooks import GenericPlatform, sign_webhook
 from tests.waiting import eventually
-from tests.wire.adapter_fake_hub import Call, FakeHub, Reply, accepted, fake_hub, status
-from tests.wire.sidecar_served import NO_WORD, Caller, Heard, SilentLedger, sidecar
-from tongdui.exchange.v1 import members_service_pb2 as members
-
-ORDERS = "/v1/webhooks/orders"
-OLD, NEW = b"0123456789abcdef0123456789abcdef", b"fedcba9876543210fedcba9876543210"
-SETTINGS = WebhookSettings(OrderPolicy(currency="CNY", store_id="web", terminal_id="shop"), (OLD, NEW))
-ORDER: dict[str, Any] = {
-    "delivery_id": "d-1",
-    "order_id": "A-1",
-    "version": 1,
-    "state": "paid",
-    "paid_time": "2026-01-01T20:00:00+08:00",
-    "currency": "CNY",
-    "paid_minor": 10_000,
-    "customer_id": "c-1",
-}
-COMPLETED = ORDER | {
-    "delivery_id": "d-2",
-    "version": 2,
-    "state": "completed",
-    "completed_time": "2026-01-02T20:00:00+08:00",
-}
-
-
-@dataclass(slots=True)
-class Hub:
-    """A ledger that also enrols: `m-` and the customer's id, but for those it refuses."""
-
-    ledger: SilentLedger = field(default_factory=SilentLedger)
-    is_away: bool = False
-    refused: dict[str, tuple[grpc.StatusCode, str]] = field(default_factory=dict)
-    enrolled: list[str] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def reply(self, call: Call) -> Reply:
-        if self.is_away:
-            return NO_WORD
-        if call.path != methods.BATCH_ENROLL_MEMBERS:
-            return self.ledger.reply(call)
-        batch = members.BatchEnrollMembersRequest.FromString(call.body)
-        with self.lock:
-            self.enrolled += [one.customer_id for one in batch.requests]
-        results = [self._enrolled(one.customer_id) for one in batch.requests]
-        return accepted(members.BatchEnrollMembersResponse(results=results))
-
-    def _enrolled(self, customer: str) -> members.EnrollMemberResult:
-        if customer in self.refused:
-            return members.EnrollMemberResult(error=status(*self.refused[customer]))
-        return members.EnrollMemberResult(member=members.EnrollMemberResponse(member_id=f"m-{customer}"))
-
-    def posted(self) -> list[str]:
-        """The kinds that were posted, in no order."""
-        return sorted(one.WhichOneof("result") or "" for one in self.ledger.decided.values())
-
-
-@dataclass(frozen=True, slots=True)
-class Shop:
-    """A sidecar that takes orders, before its hub."""
-
-    hub: Hub
-    caller: Caller
-
-    def tell(self, order: dict[str, Any], secret: bytes = OLD, off: int = 0) -> Heard:
-        body = json.dumps(order).encode()
-        timestamp = int(time.time()) + off
-        return self.send(body, str(timestamp), sign_webhook(secret, timestamp, body))
-
-    def send(self, body: bytes, timestamp: str, signature: str) -> Heard:
-        caller = Caller(self.caller.address, token="")
-        headers = {"Tongdui-Webhook-Timestamp": timestamp, "Tongdui-Webhook-Signature": signature}
-        return caller.ask("POST", ORDERS, body, **headers)
-
-    def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.caller.get("/v1/webhooks").body
-        return found
-
-    def dead(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.caller.get("/v1/webhooks/dead").body["dead"]
-        return found
-
-    def act(self, name: str, **body: Any) -> Heard:
-        return self.caller.post(f"/v1/webhooks/dead/{name}", body)
-
-
-@contextmanager
-def shop(file: Path, hub: Hub | None = None) -> Iterator[Shop]:
-    made = hub or Hub()
-    with fake_hub(made.reply) as served, opened(served, file) as caller:
-        yield Shop(made, caller)
-
-
-@contextmanager
-def opened(served: FakeHub, file: Path) -> Iterator[Caller]:
-    with sidecar(served.address, file, mount=lambda it: [webhooks.mounted(it, SETTINGS)]) as caller:
-        yield caller
+from tests.wire.shop_served import COMPLETED, NEW, OLD, ORDER, ORDERS, Hub, Shop, shop
+from tests.wire.sidecar_served import Caller
 
 
 @pytest.fixture
@@ -131,7 +34,8 @@ def test_an_order_that_is_told_twice_and_out_of_order_is_posted_once(open_shop: 
     assert {one.status for one in (*heard, again)} == {200}
     eventually(lambda: open_shop.hub.posted() == ["confirm_earn", "earn"])
     assert open_shop.tell(COMPLETED | {"delivery_id": "d-4"}).body["outcome"] == "duplicate"
-    assert open_shop.status() | {"oldest_seconds": 0} == {"waiting": 0, "dead": 0, "oldest_seconds": 0}
+    nothing = {"waiting": 0, "put_off": 0, "dead": 0, "oldest_seconds": 0}
+    assert open_shop.status() | {"oldest_seconds": 0} == nothing
 
 
 def test_a_customer_is_enrolled_once_for_all_orders(open_shop: Shop) -> None:
@@ -212,6 +116,67 @@ def test_orders_are_taken_while_the_hub_is_away_and_posted_when_it_is_back(open_
     assert {one.status for one in told} == {200}
     eventually(lambda: open_shop.hub.posted() == ["earn"] * 3)
     assert open_shop.dead() == []
+
+
+def test_the_figures_tell_how_many_orders_wait_are_put_off_and_are_dead(open_shop: Shop) -> None:
+    open_shop.hub.refused["c-2"] = (grpc.StatusCode.PERMISSION_DENIED, "ATTESTATION_NOT_ALLOWED")
+    open_shop.tell(ORDER | {"order_id": "A-2", "delivery_id": "d-2", "customer_id": "c-2"})
+    eventually(open_shop.dead)
+    open_shop.hub.is_away = True
+    open_shop.tell(ORDER)
+    eventually(lambda: open_shop.status()["put_off"] == 1)
+
+    text = open_shop.caller.get("/metrics").raw.decode()
+
+    figures = dict(re.findall(r"^(tongdui_inbox_[a-z_]+) ([0-9.]+)", text, re.MULTILINE))
+    assert float(figures.pop("tongdui_inbox_oldest_seconds")) > 0
+    assert figures == {
+        "tongdui_inbox_waiting": "1.0",
+        "tongdui_inbox_put_off": "1.0",
+        "tongdui_inbox_dead": "1.0",
+    }
+
+
+def test_secrets_that_are_read_again_count_from_then_on(open_shop: Shop, tmp_path: Path) -> None:
+    latest = b"a" * 32
+    file, secrets = tmp_path / "webhooks.toml", tmp_path / "secrets"
+    file.write_text('currency = "CNY"\nstore_id = "web"\nterminal_id = "shop"\nsecrets_file = "secrets"\n')
+    secrets.write_bytes(NEW + b"\n" + latest)
+    secrets.chmod(0o600)
+    before = open_shop.tell(ORDER, latest)
+
+    read_secrets_again(open_shop.platform, file)
+
+    assert before.status == 401
+    assert [open_shop.tell(ORDER, secret).status for secret in (OLD, NEW, latest)] == [401, 200, 200]
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "says"),
+    [
+        (b"short", 0o600, "at least 32 characters"),
+        (b"b" * 32, 0o644, "chmod 600"),
+        (b"", 0o600, "one secret"),
+        (None, 0o600, "No such file"),
+    ],
+)
+def test_secrets_that_cannot_be_used_change_nothing_and_the_log_says_why(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes | None, mode: int, says: str
+) -> None:
+    file, secrets = tmp_path / "webhooks.toml", tmp_path / "secrets"
+    file.write_text('currency = "CNY"\nstore_id = "web"\nterminal_id = "shop"\nsecrets_file = "secrets"\n')
+    if content is not None:
+        secrets.write_bytes(content)
+        secrets.chmod(mode)
+    platform = GenericPlatform((OLD,))
+
+    with caplog.at_level(logging.INFO):
+        read_secrets_again(platform, file)
+
+    (line,) = caplog.messages
+    assert platform.secrets == (OLD,)
+    assert says in line
+    assert not content or content.decode() not in line
 
 
 def test_orders_survive_the_end_of_the_sidecar(tmp_path: Path) -> None:
