@@ -87,9 +87,12 @@ def test_both_clients_have_the_same_methods_and_the_reference_has_them_all() -> 
     assert of_hub - words(REFERENCE) - {"close"} == set()
 
 
+def public_parts(client: type) -> dict[str, Any]:
+    return {name: getattr(client, name) for name in dir(client) if not name.startswith("_")}
+
+
 def test_both_clients_of_settlement_have_the_same_methods_and_arguments_and_each_is_a_row() -> None:
-    of_client = {name: it for name, it in vars(Settlement).items() if not name.startswith("_")}
-    of_sync_client = {name: it for name, it in vars(SyncSettlement).items() if not name.startswith("_")}
+    of_client, of_sync_client = public_parts(Settlement), public_parts(SyncSettlement)
 
     assert of_client.keys() == of_sync_client.keys()
     for name in of_client.keys() - {"connect", "close"}:

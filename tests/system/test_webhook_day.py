@@ -15,7 +15,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, contextmanager, redirect_stdout
+from contextlib import AsyncExitStack, ExitStack, closing, contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -390,26 +390,25 @@ def tell_the_day(ledger: Ledger) -> Counter[str]:
             )
             for code in PARTNER_IDS
         }
-        lines = {code: http.client.HTTPConnection(*caller.address) for code, caller in callers.items()}
         for partner, body in shuffled_with_duplicates(random.Random(20171124)):
-            outcomes[told(lines[partner], body)] += 1
-        for line in lines.values():
-            line.close()
+            outcomes[told(callers[partner], body)] += 1
         for caller in callers.values():
-            eventually(partial(is_idle, caller), 30)
+            eventually(partial(is_idle, caller))
     return outcomes
 
 
-def told(line: http.client.HTTPConnection, body: bytes) -> str:
+def told(caller: Caller, body: bytes) -> str:
     now = int(time.time())
     headers = {
         "Content-Type": "application/json",
         "Tongdui-Webhook-Timestamp": str(now),
         "Tongdui-Webhook-Signature": sign_webhook(SECRET, now, body),
     }
-    line.request("POST", "/v1/webhooks/orders", body, headers)
-    answer = line.getresponse()
-    heard = json.loads(answer.read())
+    # A connection each: one that is kept may be closed by the sidecar as it is used again.
+    with closing(http.client.HTTPConnection(*caller.address)) as line:
+        line.request("POST", "/v1/webhooks/orders", body, headers)
+        answer = line.getresponse()
+        heard = json.loads(answer.read())
     assert answer.status == 200, heard
     outcome: str = heard["outcome"]
     return outcome
