@@ -113,6 +113,11 @@ class Lane:
         if self._connection is not None:
             self._connection.rollback()
 
+    def recover(self) -> None:
+        """Ends the transaction, and the connection with it where that can't be done otherwise."""
+        if self._connection is not None:
+            self._connection.recover()
+
     def close(self) -> None:
         """Closes the connection, and rolls back what it had not committed."""
         if self._connection is not None:
@@ -145,23 +150,30 @@ class BatchRunner:
     async def run(self, lane: Lane, batch: list[Part]) -> Outcome:
         """The committed batch's outcome. Raises `StoreUnavailable`, or what went wrong."""
         retries = 0
-        while True:
-            try:
-                with translated_failures():
-                    outcome = await self._attempt(lane, batch)
-                    return outcome._replace(retry_count=retries)
-            except _StaleCards:
-                with translated_failures():
-                    await self._in_thread(self._refresh, lane)
-            except Race as race:
-                retries += 1
-                with translated_failures():
-                    await self._in_thread(lane.rollback)
-                if retries > MAX_RETRIES:
-                    raise StoreUnavailable("too many retries") from race
-            except BaseException:
-                lane.close()  # whatever went wrong, the transaction must not live on
-                raise
+        try:
+            while True:
+                try:
+                    with translated_failures():
+                        outcome = await self._attempt(lane, batch)
+                        return outcome._replace(retry_count=retries)
+                except _StaleCards:
+                    with translated_failures():
+                        await self._in_thread(self._refresh, lane)
+                except Race as race:
+                    retries += 1
+                    with translated_failures():
+                        await self._in_thread(lane.rollback)
+                    if retries > MAX_RETRIES:
+                        raise StoreUnavailable("too many retries") from race
+        except StoreUnavailable:
+            lane.close()
+            raise
+        except Exception:  # a defect, which has nothing to do with the connection
+            await self._in_thread(lane.recover)
+            raise
+        except BaseException:
+            lane.close()  # whatever went wrong, the transaction must not live on
+            raise
 
     async def _attempt(self, lane: Lane, batch: list[Part]) -> Outcome:
         """Decides and saves the batch once."""

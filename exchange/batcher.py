@@ -39,6 +39,10 @@ WORTH_A_BATCH: Final = 24
 """Waiting commands that start a batch at once, beside a running one too: more would leave the database idle."""
 
 
+MAX_DEFECTS: Final = 64
+"""Calls of one batch that are found to meet a defect; where there are more, what is left fails with the last one."""
+
+
 class BatchFigures(NamedTuple):
     """What one batch did, for the metrics."""
 
@@ -74,6 +78,7 @@ class Batcher:
         self._queued = 0
         self._busy: set[int] = set()
         self._running: set[asyncio.Task[None]] = set()
+        self._searching = 0
         self._stopping = False
         self._starting: asyncio.Handle | None = None
         self._gathering = False
@@ -130,7 +135,7 @@ class Batcher:
 
     def _start_batches(self) -> None:
         while self._queue and self._idle:
-            if self._running and self._queued < WORTH_A_BATCH:
+            if len(self._running) > self._searching and self._queued < WORTH_A_BATCH:
                 return
             batch = self._take()
             if not batch:
@@ -188,7 +193,11 @@ class Batcher:
 
     async def _run(self, lane: Lane, batch: list[Part]) -> None:
         try:
-            await self._decide(lane, batch)
+            defect = await self._decide(lane, batch)
+            if defect is not None and len(batch) > 1:
+                await self._search(lane, batch)
+            elif defect is not None:
+                self._fail(batch, defect)
         finally:
             self._idle.append(lane)
             for part in batch:
@@ -198,31 +207,43 @@ class Batcher:
         now = asyncio.get_running_loop().time()
         self._gather_until = now + GATHER_SECONDS if len(batch) >= SIBLINGS else 0.0
 
-    async def _decide(self, lane: Lane, batch: list[Part]) -> None:
-        """Runs the batch and hands out its answers; what goes wrong is told to those who wait for it.
-
-        A defect rolls everything back. Whose it is nobody knows, so each half runs again on its own, until the
-        defect is alone with the call that meets it.
-        """
+    async def _decide(self, lane: Lane, batch: list[Part]) -> Exception | None:
+        """Runs the batch and hands out its answers. Gives a defect that it met; then nothing of it was decided."""
         loop = asyncio.get_running_loop()
         started = loop.time()
-        outcome: Outcome | Exception
         try:
             outcome = await self._runner.run(lane, batch)
-        except Exception as failure:  # noqa: BLE001  # whatever it is, it belongs to those who wait for it
-            outcome = failure
-        if isinstance(outcome, Outcome):
-            _settle(batch, outcome)
-            figures = (len(outcome.answers), outcome.entry_count, outcome.retry_count)
-            self._observe(
-                BatchFigures(*figures, started - batch[0].submission.arrived, loop.time() - started)
-            )
-        elif isinstance(outcome, StoreUnavailable) or len(batch) == 1:
-            self._fail(batch, outcome)
-        else:
-            half = len(batch) // 2
-            await self._decide(lane, batch[:half])
-            await self._decide(lane, batch[half:])
+        except StoreUnavailable as away:
+            self._fail(batch, away)
+            return None
+        except Exception as defect:  # noqa: BLE001  # whatever it is, it belongs to those who wait for it
+            return defect
+        _settle(batch, outcome)
+        figures = (len(outcome.answers), outcome.entry_count, outcome.retry_count)
+        self._observe(BatchFigures(*figures, started - batch[0].submission.arrived, loop.time() - started))
+        return None
+
+    async def _search(self, lane: Lane, batch: list[Part]) -> None:
+        """Runs each half of a batch with a defect again, until the defect is alone with the call that meets it.
+
+        Other batches start meanwhile as if there were none, so that nobody else waits for the search.
+        """
+        self._searching += 1
+        self._start_soon()
+        try:
+            left, found = _halves(batch), 0
+            while left:
+                calls = left.pop()
+                defect = await self._decide(lane, calls)
+                if defect is None:
+                    continue
+                if len(calls) > 1 and found < MAX_DEFECTS:
+                    left += _halves(calls)
+                else:
+                    self._fail(calls, defect)
+                    found += 1
+        finally:
+            self._searching -= 1
 
     def _fail(self, batch: list[Part], error: Exception) -> None:
         for part in batch:
@@ -231,6 +252,12 @@ class Batcher:
             submission.waiting = []  # nothing of it is taken any more; the queue drops it when it comes by
             if not submission.done.done():
                 submission.done.set_exception(error)
+
+
+def _halves(batch: list[Part]) -> list[list[Part]]:
+    """Both, the first one last: the order in which calls came is the order they are taken off the list."""
+    middle = len(batch) // 2
+    return [batch[middle:], batch[:middle]]
 
 
 def _other_member(command: Command) -> int:

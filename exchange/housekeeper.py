@@ -41,7 +41,10 @@ class Housekeeper:
                     _log.error("%d members are due and waking them changes nothing", len(due))
                     break
                 before = due
-                woken += await self._wake(due)
+                count = await self._wake(due)
+                if not count:
+                    break
+                woken += count
         return woken
 
     async def _wake(self, member_ids: list[int]) -> int:

@@ -209,14 +209,14 @@ def _check_issuers(file: str, content: JsonObject) -> None:
 
 def _held_checks(file: str, content: JsonObject) -> tuple[str, ...]:
     """The names of all checks, which hold; one that settlement added to them since may be there too."""
-    found: list[str] = []
+    found: dict[str, None] = {}
     for check in content.objects("checks"):
         name = check.text("name")
         if not check.flag("holds"):
             raise EvidenceWrong(file, f"certificate.checks[{name}]", "does not hold")
         if name in found:
             raise EvidenceWrong(file, f"certificate.checks[{name}]", "stands there twice")
-        found.append(name)
+        found[name] = None
     if missing := [name for name in CHECKS if name not in found]:
         raise EvidenceWrong(file, "certificate.checks", f"not all are there: without {', '.join(missing)}")
     return tuple(found)

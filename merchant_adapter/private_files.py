@@ -18,13 +18,16 @@ def read_private(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise FileRefused(f"{path}: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         # The open file is judged, not the name: the name could be pointed elsewhere in between.
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise FileRefused(f"{path}: not a regular file")
         _refuse_open_to_others(path, found, "600")
-        return file.read(MAX_FILE_BYTES)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_FILE_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def check_private(path: Path) -> None:

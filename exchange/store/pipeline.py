@@ -11,6 +11,7 @@ and in the event loop itself, where a small one does without a thread and the in
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import select
 from collections.abc import Generator, Sequence
@@ -24,7 +25,7 @@ from psycopg import errors
 from psycopg.abc import PQGen
 from psycopg.adapt import Transformer
 from psycopg.generators import fetch_many, send
-from psycopg.pq import ExecStatus, Format, TransactionStatus
+from psycopg.pq import ExecStatus, Format, PipelineStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 from psycopg.rows import TupleRow
 from psycopg.waiting import Ready, Wait
@@ -32,6 +33,8 @@ from psycopg.waiting import Ready, Wait
 BEGIN: Final = b"BEGIN"
 COMMIT: Final = b"COMMIT"
 ROLLBACK: Final = b"ROLLBACK"
+
+_log = logging.getLogger(__name__)
 
 _OK: Final = frozenset({ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK})
 
@@ -147,6 +150,16 @@ class HubConnection(psycopg.Connection[TupleRow]):
         """Ends an open transaction. psycopg's own would also deallocate every prepared statement."""
         if self.pgconn.transaction_status != TransactionStatus.IDLE:
             self.run([Request(ROLLBACK)])
+
+    def recover(self) -> None:
+        """Ends an open transaction, or the connection where it broke or was left in the middle of an exchange."""
+        try:
+            if self.pgconn.pipeline_status == PipelineStatus.OFF:
+                self.rollback()
+                return
+        except psycopg.Error:
+            _log.warning("a connection to the database is given up: it can't be rolled back")
+        self.close()
 
     def _prepare(self, requests: Sequence[Request]) -> dict[bytes, bytes]:
         """Has the statements prepared that this connection has not seen yet; gives their names."""

@@ -31,10 +31,10 @@ class WebhookSettings:
         """
         try:
             told = tomllib.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Unreadable(f"{path}: not TOML: {error}") from error
         secrets_file = told.pop("secrets_file", None)
-        if not isinstance(secrets_file, str) or not secrets_file:
+        if not isinstance(secrets_file, str) or not secrets_file or "\0" in secrets_file:
             raise Unreadable(f"{path}: secrets_file: expected the path of a file")
         policy = _policy(told, str(path))
         return cls(policy, _secrets(path.parent / secrets_file))

@@ -3,7 +3,9 @@
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,6 +96,25 @@ def test_a_named_pipe_is_no_key_file_and_does_not_block(tmp_path: Path) -> None:
 
     with pytest.raises(FileRefused, match="not a regular file"):
         Key.load(path)
+
+
+def test_a_directory_is_no_key_file_and_is_not_left_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int] = []
+
+    def opening(*how: Any, really: Callable[..., int] = os.open) -> int:
+        opened.append(really(*how))
+        return opened[-1]
+
+    monkeypatch.setattr(os, "open", opening)
+
+    with pytest.raises(FileRefused, match="not a regular file"):
+        Key.load(tmp_path)
+
+    (descriptor,) = opened
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,9 @@ def test_the_secrets_are_not_shown_with_the_settings(tmp_path: Path) -> None:
     ("policy", "named"),
     [
         ("currency = ", "not TOML"),
+        ("a = " + "[" * 5_000, "not TOML"),
         (LEAST.replace("secrets_file", "secret_file"), "secrets_file"),
+        ('secrets_file = "no\\u0000file"', "secrets_file"),
         (LEAST.replace("currency", "curency"), "curency: no such setting"),
         (LEAST.replace('"CNY"', "1"), "currency"),
         (LEAST.replace('"web"', '""'), "store_id"),

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from fractions import Fraction
 from functools import partial
@@ -15,13 +16,16 @@ import psycopg
 import pytest
 
 from exchange.batch import Answer
-from exchange.batcher import MAX_QUEUE, SIBLINGS, WORTH_A_BATCH, Batcher, QueueFull
+from exchange.batcher import MAX_DEFECTS, MAX_QUEUE, SIBLINGS, WORTH_A_BATCH, Batcher, QueueFull
+from exchange.core.book import Book
 from exchange.core.commands import Authority, Command, Wake
 from exchange.core.decisions import Accepted, Decision
 from exchange.core.planner import plan
+from exchange.rpc.answers import encode
 from exchange.store.engine import open_connection
 from exchange.store.failures import StoreUnavailable
 from exchange.store.load import FIRST_LOTS, load_book
+from exchange.store.pipeline import HubConnection
 from exchange.store.readings import add_lots
 from exchange.store.reads import read_cards
 from tests.builders import NOON, TERMS, burn, earn
@@ -598,6 +602,66 @@ def test_a_defect_is_told_to_the_call_that_meets_it_and_the_rest_of_its_batch_is
     )
     assert evidence == [(19, 19)]
     assert crowd.office.rows("SELECT count(*) FROM exchange.entries") == [(37,)]
+
+
+@dataclass
+class Counted:
+    """A batcher's connections, and how often it decided a batch."""
+
+    url: str
+    connections: int = 0
+    tries: int = 0
+
+    def connect(self) -> HubConnection:
+        self.connections += 1
+        return open_connection(self.url)
+
+    def encode(self, commands: Sequence[Command], decisions: Sequence[Decision], book: Book) -> list[Answer]:
+        self.tries += 1
+        return encode(commands, decisions, book)
+
+
+def submit_defects(batcher: Batcher, shop: Shop, count: int) -> asyncio.Future[list[Any]]:
+    calls = [
+        earn(f"d-{it}", member_id=member, reference="broken")
+        for it, member in enumerate(shop.members[1 : count + 1])
+    ]
+    return asyncio.gather(*(batcher.submit([it], None) for it in calls), return_exceptions=True)
+
+
+def test_nobody_else_waits_while_defects_are_searched_for(crowd: Shop) -> None:
+    counted = Counted(crowd.url)
+
+    async def beside_a_search() -> bool:
+        batcher = Batcher(counted.connect, TERMS, counted.encode, lambda _: None)
+        async with at_work(batcher):
+            search = submit_defects(batcher, crowd, 1_000)
+            await until(lambda: counted.tries > 3)
+            await batcher.submit([earn("lone", member_id=crowd.members[0])], None)
+            is_over = search.done()
+            await search
+            return is_over
+
+    with defect(crowd.url, "reference = 'broken'"):
+        is_over = asyncio.run(beside_a_search())
+
+    assert not is_over
+
+
+def test_a_batch_full_of_defects_ends_after_some_tries_on_the_connection_that_it_has(crowd: Shop) -> None:
+    counted = Counted(crowd.url)
+
+    async def fail() -> list[Any]:
+        batcher = Batcher(counted.connect, TERMS, counted.encode, lambda _: None, 1)
+        async with at_work(batcher):
+            return await submit_defects(batcher, crowd, 1_000)
+
+    with defect(crowd.url, "reference = 'broken'"):
+        outcomes = asyncio.run(fail())
+
+    assert {type(it) for it in outcomes} == {psycopg.errors.CheckViolation}
+    assert counted.connections == 1
+    assert MAX_DEFECTS < counted.tries < 4 * MAX_DEFECTS
 
 
 def test_a_burn_takes_as_many_lots_as_it_needs_in_consumption_order(shop: Shop) -> None:
