@@ -11,6 +11,7 @@ for the next batch instead. A call may so be decided in parts, which changes no 
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,13 @@ GATHER_SECONDS: Final = 0.008
 WORTH_A_BATCH: Final = 24
 """Waiting commands that start a batch at once, beside a running one too: more would leave the database idle."""
 
+
+MAX_YOUNG: Final = 2_000
+"""New objects from which on those that nobody holds are collected after a small batch.
+
+gRPC leaves nine of them in a cycle with every call. The collector by itself waits for 100,000, for the sake of large
+batches (`server.py`), and then every caller waits a tenth of a second for it.
+"""
 
 MAX_DEFECTS: Final = 64
 """Calls of one batch that are found to meet a defect; where there are more, what is left fails with the last one."""
@@ -206,6 +214,8 @@ class Batcher:
                 part.submission.first_part_runs = False
         now = asyncio.get_running_loop().time()
         self._gather_until = now + GATHER_SECONDS if len(batch) >= SIBLINGS else 0.0
+        if sum(len(part.indexes) for part in batch) <= SMALL and gc.get_count()[0] > MAX_YOUNG:
+            gc.collect(0)
 
     async def _decide(self, lane: Lane, batch: list[Part]) -> Exception | None:
         """Runs the batch and hands out its answers. Gives a defect that it met; then nothing of it was decided."""

@@ -117,7 +117,7 @@ async def _serve(
 
 
 def _tune_interpreter() -> None:
-    """Batches make tens of thousands of objects that die with them, and no cycles worth looking for often."""
+    """Large batches make tens of thousands of objects that die with them, and no cycles worth looking for often."""
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
     gc.freeze()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
+import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ import psycopg
 import pytest
 
 from exchange.batch import Answer
-from exchange.batcher import MAX_DEFECTS, MAX_QUEUE, SIBLINGS, WORTH_A_BATCH, Batcher, QueueFull
+from exchange.batcher import MAX_DEFECTS, MAX_QUEUE, MAX_YOUNG, SIBLINGS, WORTH_A_BATCH, Batcher, QueueFull
 from exchange.core.book import Book
 from exchange.core.commands import Authority, Command, Wake
 from exchange.core.decisions import Accepted, Decision
@@ -202,6 +204,20 @@ def test_a_batcher_that_stops_does_not_wait_for_what_gathers(
             return (await waits)[0]
 
     assert asyncio.run(stop_while_gathering()).accepted
+
+
+def test_what_callers_left_in_cycles_is_collected_after_a_small_batch(shop: Shop) -> None:
+    class Left:
+        def __init__(self) -> None:
+            self.itself = self
+
+    gc.disable()
+    try:
+        left = [weakref.ref(Left()) for _ in range(MAX_YOUNG)]
+        posting(shop, lambda batcher: batcher.submit([earn("e-1", member_id=shop.members[0])], None))
+        assert not any(it() for it in left)
+    finally:
+        gc.enable()
 
 
 # --- a call in parts
