@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import base64
 import binascii
 import contextlib
@@ -16,6 +15,7 @@ from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import psycopg
+import uvloop
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 from rich.text import Text
@@ -290,7 +290,7 @@ def _serve(settings: Settings, _: argparse.Namespace) -> int:
         print(f"tongdui-hub serves {address}", flush=True)
 
     with _database(settings) as (url, embedded):
-        asyncio.run(serve(settings, url, embedded, ready))
+        uvloop.run(serve(settings, url, embedded, ready))
     return 0
 
 

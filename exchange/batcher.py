@@ -2,10 +2,9 @@
 
 One batch is one transaction. A lone command in an idle hub waits for no timer; a second batch starts beside a
 running one only when enough commands wait to make it worth a connection. Where many call at once, the next batch
-waits a moment for those that the last one has just answered, as PostgreSQL's `commit_delay` does for siblings:
-larger batches cost the hub, its database and its callers less than the moment. Batches that run side by side never
-share a member: they would wait for each other's locks in the database, so a command whose member is busy waits here
-for the next batch instead. A call may so be decided in parts, which changes no answer.
+waits a moment for those that the last one has just answered (`exchange.gathering`). Batches that run side by side
+never share a member: they would wait for each other's locks in the database, so a command whose member is busy waits
+here for the next batch instead. A call may so be decided in parts, which changes no answer.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from exchange.batch import SMALL, Answer, BatchRunner, Encode, Lane, Outcome, Pa
 from exchange.core.book import Terms
 from exchange.core.commands import Command, Merge, Transfer, Wake
 from exchange.core.evidence import Call
+from exchange.gathering import Gathering
 from exchange.store.failures import StoreUnavailable
 from exchange.store.pipeline import HubConnection
 
@@ -29,16 +29,6 @@ MAX_BATCH: Final = 1000
 
 MAX_QUEUE: Final = 20_000
 """Commands that may wait; one more is refused, because it would only time out."""
-
-SIBLINGS: Final = 8
-"""Calls of a batch from which on the next one gathers."""
-
-GATHER_SECONDS: Final = 0.008
-"""How long after such a batch the next one starts, unless `WORTH_A_BATCH` commands wait before."""
-
-WORTH_A_BATCH: Final = 24
-"""Waiting commands that start a batch at once, beside a running one too: more would leave the database idle."""
-
 
 MAX_YOUNG: Final = 2_000
 """New objects from which on those that nobody holds are collected after a small batch.
@@ -89,8 +79,9 @@ class Batcher:
         self._searching = 0
         self._stopping = False
         self._starting: asyncio.Handle | None = None
-        self._gathering = False
-        self._gather_until = 0.0
+        self._gathering = Gathering()
+        self._is_gathering = False
+        self._running_calls = 0
 
     async def submit(self, commands: Sequence[Command], call: Call | None) -> list[Answer]:
         """Decides the commands and gives one answer each, in order, once they are durable.
@@ -122,14 +113,15 @@ class Batcher:
     def _start_soon(self) -> None:
         """Not at once but when the loop has run what is ready now: calls that come together share a batch."""
         loop = asyncio.get_running_loop()
-        enough = self._queued >= WORTH_A_BATCH
+        enough = self._queued >= self._gathering.enough
         if self._starting is not None:
-            if not (enough and self._gathering):
+            if not (enough and self._is_gathering):
                 return
             self._starting.cancel()
-        self._gathering = not enough and loop.time() < self._gather_until
-        if self._gathering:
-            self._starting = loop.call_at(self._gather_until, self._start_when_quiet, self._queued)
+        until = None if enough else self._gathering.end_of_wait(loop.time())
+        self._is_gathering = until is not None
+        if until is not None:
+            self._starting = loop.call_at(until, self._start_when_quiet, self._queued)
         else:
             self._starting = loop.call_soon(self._start_when_quiet, self._queued)
 
@@ -138,16 +130,18 @@ class Batcher:
             self._starting = asyncio.get_running_loop().call_soon(self._start_when_quiet, self._queued)
             return
         self._starting = None
-        self._gathering = False
+        self._is_gathering = False
         self._start_batches()
 
     def _start_batches(self) -> None:
         while self._queue and self._idle:
-            if len(self._running) > self._searching and self._queued < WORTH_A_BATCH:
+            is_beside = len(self._running) > self._searching
+            if is_beside and self._queued < self._gathering.enough_beside():
                 return
             batch = self._take()
             if not batch:
                 return  # every member that waits is busy; the batch that has it will start the next
+            self._running_calls += len(batch)
             task = asyncio.ensure_future(self._run(self._idle.pop(), batch))
             self._running.add(task)
             task.add_done_callback(self._finished)
@@ -212,8 +206,9 @@ class Batcher:
                 for command in part.commands():
                     self._busy.difference_update((command.member_id, _other_member(command)))
                 part.submission.first_part_runs = False
+            self._running_calls -= len(batch)
         now = asyncio.get_running_loop().time()
-        self._gather_until = now + GATHER_SECONDS if len(batch) >= SIBLINGS else 0.0
+        self._gathering.learn(len(batch), len(self._queue), self._running_calls, now)
         if sum(len(part.indexes) for part in batch) <= SMALL and gc.get_count()[0] > MAX_YOUNG:
             gc.collect(0)
 

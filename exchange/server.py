@@ -44,6 +44,7 @@ _OPTIONS: Final = (
     ("grpc.compression_enabled_algorithms_bitset", 1),  # identity alone: digests are over uncompressed bytes
     ("grpc.max_metadata_size", 8 * 1024),
     ("grpc.max_concurrent_streams", 1024),
+    ("grpc.enable_channelz", 0),  # kept for every call, and no service here shows it
     ("grpc.so_reuseport", 0),  # two hubs on one port by mistake must fail, not share
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),

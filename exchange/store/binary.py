@@ -20,6 +20,7 @@ _COPY_TRAILER: Final = b"\xff\xff"
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _EPOCH_DAY: Final = date(2000, 1, 1).toordinal()
 _DAY_MICROSECONDS: Final = 86_400_000_000
+_FEW: Final = 256
 _ARRAY_HEAD: Final = Struct(">iiIii")
 _EMPTY_ARRAY: Final = Struct(">iiI")
 _LENGTHS: Final = [pack(">i", length) for length in range(1024)]
@@ -56,7 +57,8 @@ def array(name: str, values: Sequence[Any]) -> bytes:
     if kind.code:
         flat = [kind.size] * (2 * count)
         flat[1::2] = values
-        return pack(f">iiIii{('i' + kind.code) * count}", 1, 0, kind.oid, count, 1, *flat)
+        form = _few_values if count <= _FEW else _values
+        return form(kind.code, count).pack(1, 0, kind.oid, count, 1, *flat)
     head = _ARRAY_HEAD.pack(1, 0, kind.oid, count, 1)
     if name == "word":
         return head + b"".join(map(_word_field, values))
@@ -64,6 +66,14 @@ def array(name: str, values: Sequence[Any]) -> bytes:
     fields[1::2] = data = values if name == "bytes" else [value.encode() for value in values]
     fields[::2] = map(_length, data)
     return head + b"".join(fields)
+
+
+def _values(code: str, count: int) -> Struct:
+    return Struct(f">iiIii{('i' + code) * count}")
+
+
+_few_values = lru_cache(4 * _FEW)(_values)
+"""`struct` itself keeps a hundred formats and then forgets them all, which small batches of many sizes run into."""
 
 
 def int4s(values: Sequence[int]) -> bytes:

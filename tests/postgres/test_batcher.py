@@ -18,11 +18,12 @@ import psycopg
 import pytest
 
 from exchange.batch import Answer
-from exchange.batcher import MAX_DEFECTS, MAX_QUEUE, MAX_YOUNG, SIBLINGS, WORTH_A_BATCH, Batcher, QueueFull
+from exchange.batcher import MAX_DEFECTS, MAX_QUEUE, MAX_YOUNG, Batcher, QueueFull
 from exchange.core.book import Book
 from exchange.core.commands import Authority, Command, Wake
 from exchange.core.decisions import Accepted, Decision
 from exchange.core.planner import plan
+from exchange.gathering import SIBLINGS
 from exchange.rpc.answers import encode
 from exchange.store.engine import open_connection
 from exchange.store.failures import StoreUnavailable
@@ -37,6 +38,9 @@ from tests.waiting import WAIT_SECONDS, lock_waits
 from tongdui.exchange.v1 import commands_pb2
 
 MANY: Final = 2_600
+
+MOST_OF_THEM: Final = SIBLINGS * 3 // 4
+"""The calls that the batch after a crowd of `SIBLINGS` waits for."""
 
 
 @pytest.fixture
@@ -120,7 +124,7 @@ def test_a_lone_command_is_one_batch_and_waits_for_no_timer(
 
 
 def gathering_for(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    monkeypatch.setattr("exchange.batcher.GATHER_SECONDS", seconds)
+    monkeypatch.setattr("exchange.gathering.GATHER_SECONDS", seconds)
 
 
 def call_together(batcher: Batcher, shop: Shop, name: str, count: int) -> asyncio.Future[list[list[Answer]]]:
@@ -181,12 +185,12 @@ def test_a_batch_stops_gathering_as_soon_as_enough_wait(shop: Shop, monkeypatch:
         await asyncio.sleep(0.1)
         assert not waits.done()
         await asyncio.wait_for(
-            asyncio.gather(waits, call_together(batcher, shop, "more", WORTH_A_BATCH - 1)), WAIT_SECONDS
+            asyncio.gather(waits, call_together(batcher, shop, "more", MOST_OF_THEM - 1)), WAIT_SECONDS
         )
 
     posting(shop, crowd_on_crowd)
 
-    assert batch_sizes(shop) == [SIBLINGS, WORTH_A_BATCH]
+    assert batch_sizes(shop) == [SIBLINGS, MOST_OF_THEM]
 
 
 def test_a_batcher_that_stops_does_not_wait_for_what_gathers(
