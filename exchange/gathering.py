@@ -13,7 +13,7 @@ from typing import Final
 SIBLINGS: Final = 8
 """Calls that are here when a batch ends, its own among them, from which on the next batch waits."""
 
-GATHER_SECONDS: Final = 0.02
+GATHER_SECONDS: Final = 0.03
 """How long it waits at most: where fewer come back than the last time."""
 
 MOST_CALLS: Final = 40
