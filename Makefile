@@ -18,8 +18,9 @@ help: ## list the targets
 demo: .venv/run.stamp $(YEAR) ## a real month of purchases, from the first earn to the last statement
 	@$(PY) examples/demo.py $(ARGS)
 
+# Nobody takes a crashed worker's place: with loadfile the others could then wait for ever (pytest-xdist#1378).
 test: .venv/dev.stamp ## every test, on as many as four cores
-	@$(PY) -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
+	@$(PY) -m pytest -n logical --maxprocesses 4 --max-worker-restart 0 --dist loadfile $(ARGS)
 
 faults: .venv/dev.stamp ## kills, lost answers, and windows that close under 50 writers, many times over (12 minutes)
 	@TONGDUI_FAULTS=20 $(PY) -m pytest -n 0 tests/system/test_windows_under_load.py -o faulthandler_timeout=0 $(ARGS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from tongdui.type.v1 import fraction_pb2
 
 AUDIENCE: Final = "hub.example/demo"
 OPERATORS: Final = ("alice", "bob")
-START_SECONDS: Final = 60.0
+START_SECONDS: Final = 120.0
 
 _PARTNERS: Final = "/tongdui.exchange.v1.PartnersService/"
 _CARDS: Final = "/tongdui.exchange.v1.RateCardsService/"
@@ -138,8 +139,9 @@ def _program(package: str) -> list[str]:
 
 
 def _address(process: subprocess.Popen[bytes], output: IO[bytes], log: Path) -> str:
-    line = output.readline().decode()  # the hub's first line says that it serves; its end closes the pipe
-    found = re.search(r"serves (\S+)", line)
+    said, _, _ = select.select([output], [], [], START_SECONDS)
+    line = output.readline() if said else b""  # the first says that it serves; its end closes the pipe
+    found = re.search(r"serves (\S+)", line.decode())
     if found is None:
         process.kill()
         process.wait()

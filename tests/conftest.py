@@ -1,6 +1,7 @@
 """What tests of every kind may ask for: one embedded PostgreSQL per session, and databases in it."""
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,6 +12,10 @@ import pytest
 from psycopg import sql
 
 from exchange.store.embedded import EmbeddedPostgres, start
+
+# gRPC's handlers of fork() can wait for ever (grpc/grpc#37259), and a program that is started as another user is
+# forked. Nothing here uses gRPC in a fork; it reads this when it is first used, so before any test.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 
 @dataclass(frozen=True, slots=True)

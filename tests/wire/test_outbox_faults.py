@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 import subprocess
 import sys
@@ -73,9 +72,10 @@ def test_a_disk_that_takes_no_more_is_said_aloud_and_what_was_accepted_is_there(
     """The kernel refuses to let the file grow: as on a full disk, in the middle of a write."""
     path = tmp_path / "outbox.db"
     program = """
-        import sys
+        import resource, sys
         from merchant_adapter.outbox import Outbox, OutboxError
         from tests.wire.test_outbox_faults import sale
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
         with Outbox.open(sys.argv[1]) as outbox:
             try:
                 for number in range(100_000):
@@ -85,16 +85,12 @@ def test_a_disk_that_takes_no_more_is_said_aloud_and_what_was_accepted_is_there(
                 print(outbox.status().waiting)
     """
 
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
-
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program), path],
         capture_output=True,
         text=True,
         check=True,
         env={"PYTHONPATH": ":".join(sys.path)},
-        preexec_fn=limit,
     )
     *accepted, count = done.stdout.split()
     with Outbox.open(path) as outbox:
