@@ -7,11 +7,10 @@ import base64
 import itertools
 import os
 import re
-import statistics
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Final
+from typing import Final, Self
 
 import grpc.aio
 import psycopg
@@ -28,31 +27,44 @@ EchoRequests = Iterator[tuple[bytes, tuple[tuple[str, str], ...]]]
 """Messages and metadata of real Burns: every call has its own digest and signature, as signed calls have."""
 
 
-def pgbench_tps(cluster: EmbeddedPostgres, seconds: int, runs: int, scale: int = 50) -> float:
-    """TPC-B transactions a second, simple protocol, 8 clients: the median of `runs` runs."""
-    url = cluster.url_of("pgbench")
-    with psycopg.connect(cluster.url, autocommit=True) as connection:
-        connection.execute("DROP DATABASE IF EXISTS pgbench")
-        connection.execute("CREATE DATABASE pgbench")
-    program = str(cluster.binary("pgbench"))
-    subprocess.run([program, "-i", "-q", "-s", str(scale), url], check=True, capture_output=True)
-    rates = []
-    for _ in range(runs):
-        command = [program, "-M", "simple", "-c", "8", "-j", "2", "-T", str(seconds), url]
-        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+class Pgbench:
+    """TPC-B of pgbench in a database of its own on the same server, while it is open: simple protocol, 8 clients."""
+
+    def __init__(self, cluster: EmbeddedPostgres, scale: int = 50) -> None:
+        """`scale` is pgbench's: 100,000 accounts each."""
+        self._cluster = cluster
+        self._url = cluster.url_of("pgbench")
+        self._scale = scale
+
+    def __enter__(self) -> Self:
+        """Fills the database."""
+        with psycopg.connect(self._cluster.url, autocommit=True) as connection:
+            connection.execute("CREATE DATABASE pgbench")
+        self._run("-i", "-q", "-s", str(self._scale))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Drops the database."""
+        with psycopg.connect(self._cluster.url, autocommit=True) as connection:
+            connection.execute("DROP DATABASE pgbench")
+
+    def tps(self, seconds: int) -> float:
+        """Transactions a second, over so many."""
+        printed = self._run("-M", "simple", "-c", "8", "-j", "2", "-T", str(seconds))
         found = re.search(r"tps = ([\d.]+)", printed)
         if found is None:
             raise RuntimeError(f"pgbench printed no tps: {printed}")
-        rates.append(float(found[1]))
-    with psycopg.connect(cluster.url, autocommit=True) as connection:
-        connection.execute("DROP DATABASE pgbench")
-    return statistics.median(rates)
+        return float(found[1])
+
+    def _run(self, *arguments: str) -> str:
+        command = [str(self._cluster.binary("pgbench")), *arguments, self._url]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 class EchoServer:
     """A bare grpc.aio unary server in a process of its own: bytes in, as many bytes out as a Burn's answer."""
 
-    def __enter__(self) -> EchoServer:
+    def __enter__(self) -> Self:
         """Starts it and waits for its port."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.baselines"], stdout=subprocess.PIPE, text=True

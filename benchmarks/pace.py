@@ -6,8 +6,12 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Final
 
 Once = Callable[[], Awaitable[object]]
+
+SETTLE_SECONDS: Final = 0.2
+"""How long calls are under way before they count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +27,22 @@ class Latencies:
 
 
 async def flat_out(once: Once, in_flight: int, seconds: float) -> float:
-    """Calls a second with `in_flight` calls under way all the time."""
+    """Calls a second with `in_flight` calls under way all the time.
+
+    So neither the calls before the first answers count nor those that run out at the end, when none is sent any more.
+    """
     done = 0
-    end = time.monotonic() + seconds
+    begin = time.monotonic() + SETTLE_SECONDS
+    end = begin + seconds
 
     async def worker() -> None:
         nonlocal done
         while time.monotonic() < end:
             await once()
-            done += 1
+            done += begin <= time.monotonic() < end
 
-    started = time.monotonic()
     await asyncio.gather(*(worker() for _ in range(in_flight)))
-    return done / (time.monotonic() - started)
+    return done / seconds
 
 
 async def at_rate(once: Once, rate: float, seconds: float) -> Latencies:

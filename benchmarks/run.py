@@ -18,7 +18,7 @@ import psycopg
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.baselines import EchoServer, echo_latencies, echo_rate, pgbench_tps
+from benchmarks.baselines import EchoServer, Pgbench, echo_latencies, echo_rate
 from benchmarks.coalition import CHUNK, Population, Sales, populate
 from benchmarks.floor import floor_rate, read_batches
 from benchmarks.pace import at_rate, flat_out
@@ -35,12 +35,11 @@ CONNECTIONS: Final = 3
 FLOOR_BATCHES: Final = 60
 MANY_LOTS: Final = 150
 FEW_LOTS: Final = 3
-UNARY_ROUNDS: Final = 5
+BATCH_ROUNDS: Final = 3
+UNARY_ROUNDS: Final = 9
 ECHO_SAMPLES: Final = 10_000
 EXPECTED_RATE: Final = 25_000
 """Commands a second that messages are made for beforehand; the load stops early rather than run dry."""
-
-_RATES: Final = ("unary.vs_echo", "unary.calls_per_s", "echo.calls_per_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +64,8 @@ async def measure(folder: Path, plan: Plan, hub_count: int, console: Console) ->
     """Every figure, in the order it was taken."""
     figures: Figures = {}
     with start(folder / "postgres") as cluster, _progress(console) as progress:
-        with _step(progress, "pgbench"):
-            figures["pgbench.tps"] = await asyncio.to_thread(pgbench_tps, cluster, plan.pgbench_seconds, 3)
         bench = _Bench(folder, cluster, plan, hub_count, progress, figures)
         await bench.run()
-    figures["batch.vs_pgbench"] = figures["batch.commands_per_s"] / figures["pgbench.tps"]
     return figures
 
 
@@ -129,6 +125,10 @@ class _Bench:
     def _vacuum(self) -> None:
         with psycopg.connect(self._cluster.url, autocommit=True) as connection:
             connection.execute("VACUUM ANALYZE")
+        self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        with psycopg.connect(self._cluster.url, autocommit=True) as connection:
             connection.execute("CHECKPOINT")
 
     def _copy_database(self, name: str) -> str:
@@ -148,15 +148,32 @@ class _Bench:
                     advance(min(CHUNK, len(own) - first))
 
     async def _batches(self, hubs: Sequence[HubProcess], people: Population) -> None:
-        """batch.*: a 70/30 mix in batches of 1,000, several calls in flight."""
+        """batch.*: a 70/30 mix in batches of 1,000, several calls in flight, in turns with pgbench."""
         await self._post_for(hubs, people, min(5.0, self._plan.batch_seconds / 3), "warm up")
         self._first_sequence = self._sequence() + 1
-        rate = await self._post_for(hubs, people, self._plan.batch_seconds, "batches")
-        self._figures["batch.commands_per_s"] = rate
+        rounds = []
+        with _step(self._progress, "pgbench's tables"), Pgbench(self._cluster) as pgbench:
+            for number in range(
+                1, BATCH_ROUNDS + 1
+            ):  # in turns: the machine's own speed changes within minutes
+                name, seconds = f"batches {number}", self._plan.batch_seconds / BATCH_ROUNDS
+                waiting = await self._messages(people, seconds, name)
+                self._checkpoint()
+                with _step(self._progress, f"pgbench {number}"):
+                    tps = await asyncio.to_thread(pgbench.tps, self._plan.pgbench_seconds)
+                self._checkpoint()
+                rate = await self._post_all(hubs, people, waiting, seconds, name)
+                rounds.append((rate / tps, rate, tps))
+        self._keep_medians(("batch.vs_pgbench", "batch.commands_per_s", "pgbench.tps"), rounds)
 
     async def _post_for(
         self, hubs: Sequence[HubProcess], people: Population, seconds: float, name: str
     ) -> float:
+        waiting = await self._messages(people, seconds, name)
+        return await self._post_all(hubs, people, waiting, seconds, name)
+
+    async def _messages(self, people: Population, seconds: float, name: str) -> list[tuple[int, Prepared]]:
+        """As many batches as can be posted in that time, each with the number of its partner."""
         count = int(EXPECTED_RATE * seconds / CHUNK)
         seed = next(self._seeds)
         everyone = [Sales(people, number, seed) for number in range(len(people.keys))]
@@ -166,7 +183,7 @@ class _Bench:
                 partner = number % len(everyone)
                 waiting.append((partner, await asyncio.to_thread(everyone[partner].batch, CHUNK)))
                 advance(1)
-        return await self._post_all(hubs, people, waiting, seconds, name)
+        return waiting
 
     async def _post_all(
         self,
@@ -216,8 +233,7 @@ class _Bench:
                     plain_rate = await echo_rate(echo.address, echoes, IN_FLIGHT_CALLS, seconds)
                     rate = await flat_out(_sender(hub, bodies), IN_FLIGHT_CALLS, seconds)
                     rounds.append((rate / plain_rate, rate, plain_rate))
-                for name, values in zip(_RATES, zip(*rounds, strict=True), strict=True):
-                    self._figures[name] = statistics.median(values)
+                self._keep_medians(("unary.vs_echo", "unary.calls_per_s", "echo.calls_per_s"), rounds)
                 peak = self._figures["unary.calls_per_s"]
                 with _step(self._progress, "latencies"):
                     burns = await at_rate(_sender(hub, bodies), peak / 2, plan.unary_seconds)
@@ -227,6 +243,10 @@ class _Bench:
         self._figures["echo.p99_ms"] = 1000 * plain.percentile(0.99)
         self._figures["unary.p99_vs_echo"] = burns.percentile(0.99) / plain.percentile(0.99)
         self._figures["unary.alone_ms"] = 1000 * alone.percentile(0.5)
+
+    def _keep_medians(self, names: Sequence[str], rounds: Sequence[Sequence[float]]) -> None:
+        for name, values in zip(names, zip(*rounds, strict=True), strict=True):
+            self._figures[name] = statistics.median(values)
 
     def _burns(self, people: Population, count: int) -> Iterator[Prepared]:
         sales = Sales(people, 0, next(self._seeds))

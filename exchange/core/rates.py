@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from fractions import Fraction
+from functools import lru_cache
 from itertools import zip_longest
 from math import floor
 from typing import Final, NamedTuple
@@ -39,15 +40,20 @@ class ExpiryPolicy:
         """The last usable day of points earned on `event_date`; `NEVER` also where the calendar ends."""
         if self.kind is ExpiryKind.FIXED_DATE:
             return self.fixed_date
-        if self.kind is ExpiryKind.NEVER:
-            return NEVER
-        try:
-            if self.kind is ExpiryKind.DAYS:
-                return event_date + timedelta(days=self.amount)
-            year, month = divmod(event_date.year * 12 + event_date.month + self.amount, 12)
-            return date(year, month + 1, 1) - timedelta(days=1)  # the day before the month after
-        except (OverflowError, ValueError):  # past the year 9999
-            return NEVER
+        return _last_day(self.kind, self.amount, event_date)
+
+
+@lru_cache(1024)  # most earns of a moment are of today
+def _last_day(kind: ExpiryKind, amount: int, event_date: date) -> date:
+    if kind is ExpiryKind.NEVER:
+        return NEVER
+    try:
+        if kind is ExpiryKind.DAYS:
+            return event_date + timedelta(days=amount)
+        year, month = divmod(event_date.year * 12 + event_date.month + amount, 12)
+        return date(year, month + 1, 1) - timedelta(days=1)  # the day before the month after
+    except (OverflowError, ValueError):  # past the year 9999
+        return NEVER
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.type import date_pb2
 
 from exchange.batch import Answer
 from exchange.core.book import NO_DEADLINE, Book
@@ -49,7 +51,7 @@ def _accepted(decision: Accepted, decided_time: Timestamp, book: Book) -> bytes:
             points=entry.points,
             available_points=decision.available_points,
             rate_version=entry.rate_version,
-            expiry_date=None if decision.expiry_date is None else to_date(decision.expiry_date),
+            expiry_date=_expiry_date(decision),
             decided_time=decided_time,
             pending=not entry.legs,
         )
@@ -77,6 +79,14 @@ def _accepted(decision: Accepted, decided_time: Timestamp, book: Book) -> bytes:
     return data
 
 
+def _expiry_date(decision: Accepted) -> date_pb2.Date | None:
+    return None if decision.expiry_date is None else _date(decision.expiry_date)
+
+
+_date = lru_cache(1024)(to_date)
+"""Many answers of a moment have the same day; a message that is put into another is copied."""
+
+
 _More = Callable[[Accepted], dict[str, Any]]
 
 
@@ -85,8 +95,7 @@ def _nothing(_: Accepted) -> dict[str, Any]:
 
 
 def _issued(decision: Accepted) -> dict[str, Any]:
-    expiry_date = None if decision.expiry_date is None else to_date(decision.expiry_date)
-    return {"rate_version": decision.entry.rate_version, "expiry_date": expiry_date}
+    return {"rate_version": decision.entry.rate_version, "expiry_date": _expiry_date(decision)}
 
 
 def _exchanged_in(decision: Accepted) -> dict[str, Any]:

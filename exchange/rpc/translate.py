@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -15,6 +15,7 @@ from exchange.rpc.errors import InvalidField
 
 MAX_ID: Final = 64
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST: Final = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp())
 _LATEST: Final = int(datetime(9998, 12, 31, tzinfo=UTC).timestamp())
 
@@ -85,8 +86,7 @@ def from_timestamp(name: str, moment: Timestamp) -> datetime:
     seconds = moment.seconds
     if not _EARLIEST <= seconds <= _LATEST or not 0 <= moment.nanos < 1_000_000_000:
         raise InvalidField(name, "must be a time of the years 2000 to 9998")
-    made = datetime.fromtimestamp(seconds, UTC)
-    return made.replace(microsecond=moment.nanos // 1000) if moment.nanos else made
+    return _EPOCH + timedelta(0, seconds, moment.nanos // 1000)
 
 
 def to_timestamp(moment: datetime) -> Timestamp:

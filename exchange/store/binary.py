@@ -64,7 +64,7 @@ def array(name: str, values: Sequence[Any]) -> bytes:
         return head + b"".join(map(_word_field, values))
     fields = [b""] * (2 * count)
     fields[1::2] = data = values if name == "bytes" else [value.encode() for value in values]
-    fields[::2] = map(_length, data)
+    fields[::2] = _lengths(data)
     return head + b"".join(fields)
 
 
@@ -159,7 +159,14 @@ def _text_parts(name: str, column: Sequence[Any]) -> tuple[Iterable[bytes], ...]
     if name == "word":
         return (map(_word_field, column),)
     values = column if name == "bytes" else [value.encode() for value in column]
-    return map(_length, values), values
+    return _lengths(values), values
+
+
+def _lengths(values: Sequence[bytes]) -> list[bytes]:
+    try:
+        return list(map(_LENGTHS.__getitem__, map(len, values)))  # loops without the interpreter
+    except IndexError:  # one of them is longer
+        return list(map(_length, values))
 
 
 def _length(data: bytes) -> bytes:
