@@ -153,9 +153,8 @@ class _Bench:
         self._first_sequence = self._sequence() + 1
         rounds = []
         with _step(self._progress, "pgbench's tables"), Pgbench(self._cluster) as pgbench:
-            for number in range(
-                1, BATCH_ROUNDS + 1
-            ):  # in turns: the machine's own speed changes within minutes
+            # In turns: the machine's own speed changes within minutes.
+            for number in range(1, BATCH_ROUNDS + 1):
                 name, seconds = f"batches {number}", self._plan.batch_seconds / BATCH_ROUNDS
                 waiting = await self._messages(people, seconds, name)
                 self._checkpoint()
