@@ -145,7 +145,8 @@ def _address(process: subprocess.Popen[bytes], output: IO[bytes], log: Path) -> 
     if found is None:
         process.kill()
         process.wait()
-        raise HubFailed(log.read_text()[-2000:])
+        what = "ended" if said else f"did not say within {START_SECONDS:g} s that it serves"
+        raise HubFailed(f"the hub {what}; its log ends:\n{log.read_text()[-2000:]}")
     return found[1]
 
 
