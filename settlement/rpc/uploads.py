@@ -71,7 +71,8 @@ class Uploads:
         self._lane = lane
         self._load = load
         self._limits = limits or UploadLimits()
-        self._under_way: Counter[str] = Counter()
+        self.under_way: Counter[str] = Counter()
+        """Uploads that have a place now, by partner."""
 
     async def receive(self, incoming: Incoming, messages: Messages) -> Answered:
         """The answer to an admitted header and the messages after it. Raises CallError."""
@@ -113,17 +114,17 @@ class Uploads:
     @contextmanager
     def _slot(self, owner: str) -> Iterator[None]:
         if (
-            self._under_way[owner] >= self._limits.of_partner
-            or self._under_way.total() >= self._limits.of_server
+            self.under_way[owner] >= self._limits.of_partner
+            or self.under_way.total() >= self._limits.of_server
         ):
             raise busy()
-        self._under_way[owner] += 1
+        self.under_way[owner] += 1
         try:
             yield
         finally:
-            self._under_way[owner] -= 1
-            if not self._under_way[owner]:
-                del self._under_way[owner]
+            self.under_way[owner] -= 1
+            if not self.under_way[owner]:
+                del self.under_way[owner]
 
 
 class _Spool:

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import grpc
 import psycopg
@@ -28,8 +29,9 @@ from merchant_adapter import (
     verify_receipt,
     write_partner_file,
 )
+from settlement import server
 from settlement.rpc.keys import PrivateKey
-from settlement.rpc.uploads import PART_BYTES, UploadLimits
+from settlement.rpc.uploads import PART_BYTES, UploadLimits, Uploads
 from settlement.store.engine import open_engine
 from tests.conftest import Databases
 from tests.postgres.settlement_served import (
@@ -64,10 +66,15 @@ TRACES = ("partner_files", "partner_file_parts", "partner_file_lines", "partner_
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """A running service and a look into its database."""
+    """A running service and a look into its database and at its places for uploads."""
 
     service: Service
     connection: psycopg.Connection[Any]
+    uploads: Uploads
+
+    def holds(self, count: int) -> bool:
+        """Whether that many uploads of B have a place. Asking with a further one could take theirs."""
+        return self.uploads.under_way["b"] == count
 
     def settlement(self, key: Key) -> SyncSettlement:
         return SyncSettlement.connect(
@@ -128,12 +135,19 @@ def url(databases: Databases) -> Iterator[str]:
 def served(url: str, folder: Path, limits: UploadLimits | None = None) -> Iterator[Desk]:
     engine = open_engine(url)
     address = f"unix:{folder / 's.sock'}"
+    made: list[Uploads] = []
+
+    def kept(*arguments: Any) -> Uploads:
+        made.append(Uploads(*arguments))
+        return made[0]
+
     with (
+        mock.patch.object(server, "Uploads", kept),
         serving(engine, address, limits),
         grpc.insecure_channel(address) as channel,
         psycopg.connect(url, autocommit=True) as connection,
     ):
-        yield Desk(Service(address, channel), connection)
+        yield Desk(Service(address, channel), connection, made[0])
     engine.dispose()
 
 
@@ -411,7 +425,8 @@ def test_a_message_without_data_ends_an_upload(desk: Desk, second: bytes, field:
 
 @contextlib.contextmanager
 def half_sent(desk: Desk, count: int) -> Iterator[tuple[list[Any], threading.Event]]:
-    """Uploads of B whose second half waits for an event."""
+    """Uploads of B whose second half waits for an event, where none is under way before and after."""
+    eventually(lambda: desk.holds(0))
     goes_on = threading.Event()
 
     def parts() -> Iterator[bytes]:
@@ -426,6 +441,7 @@ def half_sent(desk: Desk, count: int) -> Iterator[tuple[list[Any], threading.Eve
         goes_on.set()
         for upload in uploads:
             upload.cancel()
+        eventually(lambda: desk.holds(0))
 
 
 def reason_of(desk: Desk) -> str:
@@ -441,7 +457,8 @@ def is_admitted(desk: Desk) -> bool:
 
 def test_a_partner_has_two_uploads_under_way_and_others_still_have_theirs(desk: Desk) -> None:
     with half_sent(desk, 2) as (uploads, goes_on):
-        eventually(lambda: reason_of(desk) == "HUB_BUSY")
+        eventually(lambda: desk.holds(2))
+        assert reason_of(desk) == "HUB_BUSY"
         desk.upload(PARTNER_A, header_of(CSV_OF_A), [CSV_OF_A])
         goes_on.set()
 
@@ -455,12 +472,14 @@ CSV_OF_A = write_partner_file((), PartnerFileHeader("a", DAY_3, "CNY"))
 def test_an_upload_that_is_broken_off_leaves_no_trace_and_frees_its_place(desk: Desk) -> None:
     before = desk.traces()
     with half_sent(desk, 2) as (uploads, _):
-        eventually(lambda: reason_of(desk) == "HUB_BUSY")
+        eventually(lambda: desk.holds(2))
+        assert reason_of(desk) == "HUB_BUSY"
 
         for upload in uploads:
             upload.cancel()
 
-        eventually(lambda: reason_of(desk) == "SIGNATURE_INVALID")
+        eventually(lambda: desk.holds(0))
+        assert reason_of(desk) == "SIGNATURE_INVALID"
     assert desk.traces() == before
 
 
@@ -469,7 +488,7 @@ def test_a_key_that_is_revoked_while_the_bytes_come_hands_nothing_in(desk: Desk)
     change = "UPDATE exchange.keys_v1 SET state = %s WHERE key_id = %s"
     try:
         with half_sent(desk, 2) as (uploads, goes_on):
-            eventually(lambda: reason_of(desk) == "HUB_BUSY")
+            eventually(lambda: desk.holds(2))
             desk.connection.execute(change, ("revoked", PARTNER_B.key_id))
             eventually(lambda: reason_of(desk) == "SIGNATURE_INVALID")  # no process believes the key any more
             goes_on.set()
