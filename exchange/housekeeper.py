@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 from exchange.batcher import Batcher, QueueFull
@@ -18,6 +19,9 @@ WAKE_AT_ONCE: Final = 500
 """Members of one reading; half a batch, so that partners' commands still find room."""
 
 LOOK_SECONDS: Final = 5.0
+
+Sweep = Callable[[], Awaitable[int]]
+"""Posts everything that is due now, and gives the number of members woken."""
 
 _log = logging.getLogger(__name__)
 
@@ -33,18 +37,27 @@ class Housekeeper:
 
     async def sweep(self) -> int:
         """Posts everything that is due now, and gives the number of members woken."""
+        async with self.alone() as sweep:
+            return await sweep()
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncGenerator[Sweep, None]:
+        """Gives what sweeps, and lets no other sweep of this hub begin meanwhile: its count is all that fell due."""
+        async with self._sweeping:
+            yield self._sweep
+
+    async def _sweep(self) -> int:
         woken = 0
         before: list[int] = []
-        async with self._sweeping:
-            while due := await self._read_due(WAKE_AT_ONCE):
-                if due == before:  # a defect, which must not become a loop without end
-                    _log.error("%d members are due and waking them changes nothing", len(due))
-                    break
-                before = due
-                count = await self._wake(due)
-                if not count:
-                    break
-                woken += count
+        while due := await self._read_due(WAKE_AT_ONCE):
+            if due == before:  # a defect, which must not become a loop without end
+                _log.error("%d members are due and waking them changes nothing", len(due))
+                break
+            before = due
+            count = await self._wake(due)
+            if not count:
+                break
+            woken += count
         return woken
 
     async def _wake(self, member_ids: list[int]) -> int:

@@ -107,7 +107,7 @@ def wire(database: Database, settings: Settings, lanes: HubLanes, metrics: Metri
         rate_cards.SERVICE: rate_cards.RateCardsService(registrar, snapshots, services).methods(),
         journal.SERVICE: (
             *journal.JournalService(
-                ledger.audience, registrar, snapshots, services, housekeeper.sweep
+                ledger.audience, registrar, snapshots, services, housekeeper.alone
             ).methods(),
             *watch.methods(),
         ),

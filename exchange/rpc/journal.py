@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import date
+from functools import partial
 from typing import Final
 
 from exchange.batcher import QueueFull
@@ -57,14 +58,14 @@ class JournalService:
         registrar: Registrar,
         snapshots: Snapshots,
         lanes: Lanes,
-        sweep: Callable[[], Awaitable[int]],
+        sweeping: Callable[[], AbstractAsyncContextManager[Callable[[], Awaitable[int]]]],
     ) -> None:
-        """Takes the hub's name, who writes, who reads, where, and what posts everything that became due."""
+        """Takes the hub's name, who writes, who reads, where, and what lets it alone post everything that fell due."""
         self._lanes = lanes
         self._audience = audience
         self._registrar = registrar
         self._snapshots = snapshots
-        self._sweep = sweep
+        self._sweeping = sweeping
 
     def methods(self) -> tuple[Method, ...]:
         """The rpcs of the service."""
@@ -92,15 +93,17 @@ class JournalService:
             raise InvalidField("ledger_time", "must be set")
         ledger_time = from_timestamp("ledger_time", request.ledger_time)
         writes = self._lanes.writes
-        known = await in_thread(writes, lambda: self._registrar.move_clock(write, ledger_time))
-        if known is not None:
-            return noted(incoming, known)
-        with _busy_is_unknown():
-            woken = await self._sweep()
-            answer = messages.SetLedgerTimeResponse(
-                ledger_time=to_timestamp(ledger_time), woken_member_count=woken
-            ).SerializeToString(deterministic=True)
-            return await answered(writes, incoming, lambda: self._registrar.record_clock_move(write, answer))
+        async with self._sweeping() as sweep:  # before the move: nobody else is to count what falls due by it
+            known = await in_thread(writes, lambda: self._registrar.move_clock(write, ledger_time))
+            if known is not None:
+                return noted(incoming, known)
+            with _busy_is_unknown():
+                woken = await sweep()
+                answer = messages.SetLedgerTimeResponse(
+                    ledger_time=to_timestamp(ledger_time), woken_member_count=woken
+                ).SerializeToString(deterministic=True)
+                record = partial(self._registrar.record_clock_move, write, answer)
+                return await answered(writes, incoming, record)
 
     async def _close_window(self, incoming: Incoming) -> bytes:
         request = parse(messages.CloseWindowRequest, incoming.body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import psycopg
@@ -25,12 +26,16 @@ def shop(office: Office) -> Shop:
     return shop
 
 
-async def sweep(shop: Shop, batcher: Batcher) -> int:
+def housekeeper(shop: Shop, batcher: Batcher) -> Housekeeper:
     async def read_due(limit: int) -> list[int]:
         with psycopg.connect(shop.url) as connection:
             return read_due_members(connection, limit)
 
-    return await Housekeeper(batcher, read_due).sweep()
+    return Housekeeper(batcher, read_due)
+
+
+async def sweep(shop: Shop, batcher: Batcher) -> int:
+    return await housekeeper(shop, batcher).sweep()
 
 
 def expired(shop: Shop) -> set[int]:
@@ -42,6 +47,18 @@ def test_a_sweep_expires_what_is_past_its_day_and_counts_who_was_woken(shop: Sho
     woken = posting(shop, lambda batcher: sweep(shop, batcher))
 
     assert (woken, expired(shop)) == (3, set(shop.members))
+
+
+def test_whoever_sweeps_alone_counts_everybody_though_another_sweep_was_asked_for_before(shop: Shop) -> None:
+    async def both(batcher: Batcher) -> tuple[int, int]:
+        keeper = housekeeper(shop, batcher)
+        async with keeper.alone() as sweep_alone:
+            other = asyncio.ensure_future(keeper.sweep())
+            await asyncio.wait([other], timeout=0.5)  # long enough for it to have taken them all, if it could
+            woken = await sweep_alone()
+        return woken, await other
+
+    assert posting(shop, both) == (3, 0)
 
 
 def test_a_defect_at_one_member_keeps_nobody_elses_points_from_expiring(

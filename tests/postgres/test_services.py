@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC
 from fractions import Fraction
@@ -105,6 +106,10 @@ def hub(office: Office) -> Iterator[Hub]:
             raise QueueFull
         return made.woken
 
+    @asynccontextmanager
+    async def sweeping() -> AsyncGenerator[Callable[[], Awaitable[int]], None]:
+        yield sweep
+
     registrar = office.registrar
     reader = WalletReader(snapshots, lanes)
     read: dict[str, Callable[[Incoming], Awaitable[bytes]]] = {
@@ -118,7 +123,7 @@ def hub(office: Office) -> Iterator[Hub]:
         *MembersService(
             registrar, open_counter(office).membership, snapshots, lanes, Lane("codes", 1, 1)
         ).methods(),
-        *JournalService(AUDIENCE, registrar, snapshots, lanes, sweep).methods(),
+        *JournalService(AUDIENCE, registrar, snapshots, lanes, sweeping).methods(),
         *(Method(name, readers, handler, is_write=False) for name, handler in read.items()),
     ):
         made.methods[method.name] = method
