@@ -206,7 +206,7 @@ class BatchRunner:
                 record.requests,
                 record.calls,
                 window_date,
-                loaded.wallet_rows,
+                loaded.standings,
                 by_copy=len(commands) > SMALL,
             )
         else:

@@ -8,6 +8,7 @@ points never expire), and member M1 is linked to all three with wide consent.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from hashlib import sha256
@@ -118,7 +119,7 @@ def earn(
         spend_minor,
         expiry_date,
     )
-    return command._replace(fingerprint=fingerprint(command))
+    return replace(command, fingerprint=fingerprint(command))
 
 
 def burn(
@@ -145,7 +146,7 @@ def burn(
         "",
         points,
     )
-    return command._replace(fingerprint=fingerprint(command))
+    return replace(command, fingerprint=fingerprint(command))
 
 
 _MAY_BE_LEFT_OUT: Final[dict[str, dict[str, Any]]] = {
@@ -177,12 +178,12 @@ def asked(
     common = (partner_id, request_id, b"", member_id, event_time, "s-1", terminal_id)
     said = {**_MAY_BE_LEFT_OUT.get(what.__name__, {}), **fields}
     command = what(*common, reference or request_id, "", "", "", **said)
-    return command._replace(fingerprint=fingerprint(command))
+    return replace(command, fingerprint=fingerprint(command))
 
 
 def fingerprint(command: Asked) -> bytes:
     """Equal for commands with equal fields, as the wire's is."""
-    return sha256(repr(command._replace(fingerprint=b"")).encode()).digest()
+    return sha256(repr(replace(command, fingerprint=b"")).encode()).digest()
 
 
 def lot(

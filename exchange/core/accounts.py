@@ -10,6 +10,7 @@ from typing import Final
 from exchange.core.lots import Lot, LotKey, consumption_order
 from exchange.core.originals import Deficit
 from exchange.core.rates import NEVER, RateCard
+from exchange.core.record import make
 
 NO_DEADLINE: Final = datetime.max.replace(tzinfo=UTC)
 """The deadline of what never lapses."""
@@ -42,6 +43,12 @@ class MemberState(StrEnum):
     FROZEN = "frozen"
     CLOSED = "closed"
     MERGED = "merged"
+
+
+ACTIVE: Final = MemberState.ACTIVE
+CLOSED: Final = MemberState.CLOSED
+MERGED: Final = MemberState.MERGED
+"""For what every command asks: a look into the enumeration costs as much as a call."""
 
 
 @dataclass(slots=True)
@@ -79,7 +86,7 @@ class Wallet:
 
     def lot_for(self, card: RateCard, expiry_date: date) -> Lot:
         """The lot of a card and expiry day, made with the next sequence if it never was."""
-        key = LotKey(self.member_id, card.partner_id, card.version, expiry_date)
+        key = make(LotKey, (self.member_id, card.partner_id, card.version, expiry_date))
         lot = self.lots.get(key)
         return self._make(key, card.funding_micros, card.prefunded_micros) if lot is None else lot
 

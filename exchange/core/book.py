@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Final, NamedTuple
 
-from exchange.core.accounts import NO_DEADLINE, Link, MemberState, PayCode, Terminal, Wallet
+from exchange.core.accounts import MERGED, NO_DEADLINE, Link, MemberState, PayCode, Terminal, Wallet
 from exchange.core.commands import kind_in_journal
 from exchange.core.journal import Entry
 from exchange.core.lots import LotMove
@@ -185,13 +185,13 @@ class Book:
     def lineage(self, wallet: Wallet) -> list[Wallet]:
         """The member, whom it was merged into, whom that one was merged into, and so on; all are loaded."""
         chain = [wallet]
-        while chain[-1].state == MemberState.MERGED:
+        while chain[-1].state is MERGED:
             chain.append(self.wallets[chain[-1].survivor_id])
         return chain
 
     def survivor(self, wallet: Wallet) -> Wallet:
         """The account in which a member's points are: its own, or where it is merged the last of its lineage."""
-        if wallet.state is not MemberState.MERGED:
+        if wallet.state is not MERGED:
             return wallet
         return self.lineage(wallet)[-1]
 

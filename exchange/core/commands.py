@@ -1,17 +1,19 @@
 """What can be asked of the ledger.
 
-Tuples rather than frozen dataclasses: they are made a thousand a batch, and a tuple costs a third
-(docs/adr/0004). The first eleven fields are the same in every one but `Wake`. Points are whole; spend is in
-minor units; `original` is the request id, of the same partner, of the command that this one follows.
+Points are whole; spend is in minor units; `original` is the request id, of the same partner, of the command that
+this one follows.
 """
 
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
+
+from exchange.core.record import record
 
 
-class Quote(NamedTuple):
+@record
+class Quote:
     """A price that the hub promised: the wire layer has checked its signature and what it is bound to."""
 
     quote_id: str
@@ -19,7 +21,8 @@ class Quote(NamedTuple):
     expire_time: datetime
 
 
-class Authority(NamedTuple):
+@record
+class Authority:
     """On what a member's points may be spent: the SHA-256 of a pay code, or, where it is empty, the consent."""
 
     pay_code: bytes = b""
@@ -29,11 +32,9 @@ class Authority(NamedTuple):
 NO_AUTHORITY: Final = Authority()
 
 
-class Earn(NamedTuple):
-    """Give a member points. Exactly one of `points`, `spend_minor` and `native_points` is above 0.
-
-    `pending` earns are owed only when they are confirmed; `once_rule` names a rule that a member may earn by once.
-    """
+@record
+class Instruction:
+    """What every command but `Wake` says: who asks, for whom, when and where it happened, and what names it."""
 
     partner_id: int
     request_id: str
@@ -46,6 +47,15 @@ class Earn(NamedTuple):
     reason: str
     campaign_id: str
     channel: str
+
+
+@record
+class Earn(Instruction):
+    """Give a member points. Exactly one of `points`, `spend_minor` and `native_points` is above 0.
+
+    `pending` earns are owed only when they are confirmed; `once_rule` names a rule that a member may earn by once.
+    """
+
     points: int
     spend_minor: int
     expiry_date: date | None
@@ -56,56 +66,26 @@ class Earn(NamedTuple):
     kind: Literal["earn"] = "earn"
 
 
-class ConfirmEarn(NamedTuple):
+@record
+class ConfirmEarn(Instruction):
     """The order behind a pending earn was completed."""
 
-    partner_id: int
-    request_id: str
-    fingerprint: bytes
-    member_id: int
-    event_time: datetime
-    store_id: str
-    terminal_id: str
-    reference: str
-    reason: str
-    campaign_id: str
-    channel: str
     original: str
     kind: Literal["confirm_earn"] = "confirm_earn"
 
 
-class CancelEarn(NamedTuple):
+@record
+class CancelEarn(Instruction):
     """The order behind a pending earn was not completed. The hub cancels what is pending too long."""
 
-    partner_id: int
-    request_id: str
-    fingerprint: bytes
-    member_id: int
-    event_time: datetime
-    store_id: str
-    terminal_id: str
-    reference: str
-    reason: str
-    campaign_id: str
-    channel: str
     original: str
     kind: Literal["cancel_earn"] = "cancel_earn"
 
 
-class ClawBackEarn(NamedTuple):
+@record
+class ClawBackEarn(Instruction):
     """An order was refunded, whole or in part. Exactly one of `points` and `refunded_spend_minor` is above 0."""
 
-    partner_id: int
-    request_id: str
-    fingerprint: bytes
-    member_id: int
-    event_time: datetime
-    store_id: str
-    terminal_id: str
-    reference: str
-    reason: str
-    campaign_id: str
-    channel: str
     original: str
     part: int
     points: int
@@ -113,217 +93,108 @@ class ClawBackEarn(NamedTuple):
     kind: Literal["claw_back_earn"] = "claw_back_earn"
 
 
-class AuthorizeBurn(NamedTuple):
+@record
+class AuthorizeBurn(Instruction):
     """Hold a member's points for a time; `hold_seconds` 0 is the default."""
 
-    partner_id: int
-    request_id: str
-    fingerprint: bytes
-    member_id: int
-    event_time: datetime
-    store_id: str
-    terminal_id: str
-    reference: str
-    reason: str
-    campaign_id: str
-    channel: str
     points: int
     hold_seconds: int = 0
     authority: Authority = NO_AUTHORITY
     kind: Literal["authorize_burn"] = "authorize_burn"
 
 
-class ExtendHold(NamedTuple):
+@record
+class ExtendHold(Instruction):
     """Hold the points of an authorisation `hold_seconds` longer, from now."""
 
-    partner_id: int
-    request_id: str
-    fingerprint: bytes
-    member_id: int
-    event_time: datetime
-    store_id: str
-    terminal_id: str
-    reference: str
-    reason: str
-    campaign_id: str
-    channel: str
     original: str
     hold_seconds: int
     kind: Literal["extend_hold"] = "extend_hold"
 
 
-class CaptureBurn(NamedTuple):
+@record
+class CaptureBurn(Instruction):
     """Burn all (`points` 0) or part of what is held, and release the rest."""
 
-    partner_id: int
-    request_id: str
-    fingerprint: bytes
-    member_id: int
-    event_time: datetime
-    store_id: str
-    terminal_id: str
-    reference: str
-    reason: str
-    campaign_id: str
-    channel: str
     original: str
     points: int = 0
     kind: Literal["capture_burn"] = "capture_burn"
 
 
-class VoidBurn(NamedTuple):
+@record
+class VoidBurn(Instruction):
     """Release what is held."""
 
-    partner_id: int
-    request_id: str
-    fingerprint: bytes
-    member_id: int
-    event_time: datetime
-    store_id: str
-    terminal_id: str
-    reference: str
-    reason: str
-    campaign_id: str
-    channel: str
     original: str
     kind: Literal["void_burn"] = "void_burn"
 
 
-class Burn(NamedTuple):
+@record
+class Burn(Instruction):
     """Spend a member's points at the calling partner: authorise and capture in one."""
 
-    partner_id: int
-    request_id: str
-    fingerprint: bytes
-    member_id: int
-    event_time: datetime
-    store_id: str
-    terminal_id: str
-    reference: str
-    reason: str
-    campaign_id: str
-    channel: str
     points: int
     authority: Authority = NO_AUTHORITY
     kind: Literal["burn"] = "burn"
 
 
-class RefundBurn(NamedTuple):
+@record
+class RefundBurn(Instruction):
     """Goods paid with points came back, all or some. `original` is a burn, a capture or a confirmed exchange."""
 
-    partner_id: int
-    request_id: str
-    fingerprint: bytes
-    member_id: int
-    event_time: datetime
-    store_id: str
-    terminal_id: str
-    reference: str
-    reason: str
-    campaign_id: str
-    channel: str
     original: str
     part: int
     points: int
     kind: Literal["refund_burn"] = "refund_burn"
 
 
-class ExchangeIn(NamedTuple):
+@record
+class ExchangeIn(Instruction):
     """Native points of the calling partner become coalition points that it issues."""
 
-    partner_id: int
-    request_id: str
-    fingerprint: bytes
-    member_id: int
-    event_time: datetime
-    store_id: str
-    terminal_id: str
-    reference: str
-    reason: str
-    campaign_id: str
-    channel: str
     native_points: int
     expiry_date: date | None
     quote: Quote | None = None
     kind: Literal["exchange_in"] = "exchange_in"
 
 
-class ExchangeOut(NamedTuple):
+@record
+class ExchangeOut(Instruction):
     """Coalition points are to become native points of the calling partner; they are held until it answers."""
 
-    partner_id: int
-    request_id: str
-    fingerprint: bytes
-    member_id: int
-    event_time: datetime
-    store_id: str
-    terminal_id: str
-    reference: str
-    reason: str
-    campaign_id: str
-    channel: str
     points: int
     authority: Authority = NO_AUTHORITY
     kind: Literal["exchange_out"] = "exchange_out"
 
 
-class ConfirmExchangeOut(NamedTuple):
+@record
+class ConfirmExchangeOut(Instruction):
     """The partner has credited the native points of an exchange."""
 
-    partner_id: int
-    request_id: str
-    fingerprint: bytes
-    member_id: int
-    event_time: datetime
-    store_id: str
-    terminal_id: str
-    reference: str
-    reason: str
-    campaign_id: str
-    channel: str
     original: str
     kind: Literal["confirm_exchange_out"] = "confirm_exchange_out"
 
 
-class RefuseExchangeOut(NamedTuple):
+@record
+class RefuseExchangeOut(Instruction):
     """The partner has not credited the native points of an exchange and will not."""
 
-    partner_id: int
-    request_id: str
-    fingerprint: bytes
-    member_id: int
-    event_time: datetime
-    store_id: str
-    terminal_id: str
-    reference: str
-    reason: str
-    campaign_id: str
-    channel: str
     original: str
     kind: Literal["refuse_exchange_out"] = "refuse_exchange_out"
 
 
-class Transfer(NamedTuple):
+@record
+class Transfer(Instruction):
     """Give points of one member to another, on the giver's authority."""
 
-    partner_id: int
-    request_id: str
-    fingerprint: bytes
-    member_id: int
-    event_time: datetime
-    store_id: str
-    terminal_id: str
-    reference: str
-    reason: str
-    campaign_id: str
-    channel: str
     to_member_id: int
     points: int
     authority: Authority = NO_AUTHORITY
     kind: Literal["transfer"] = "transfer"
 
 
-class MoneyMove(NamedTuple):
+@record
+class MoneyMove:
     """A correction of money alone, between partners and `OPERATOR`: micros above 0."""
 
     payer_id: int
@@ -331,96 +202,47 @@ class MoneyMove(NamedTuple):
     micros: int
 
 
-class Adjust(NamedTuple):
+@record
+class Adjust(Instruction):
     """A correction by two people of the operator: stands for the command that should have been, or moves money."""
 
-    partner_id: int
-    request_id: str
-    fingerprint: bytes
-    member_id: int
-    event_time: datetime
-    store_id: str
-    terminal_id: str
-    reference: str
-    reason: str
-    campaign_id: str
-    channel: str
     subject: Earn | ClawBackEarn | Burn | RefundBurn | MoneyMove
     adjustment_id: int
     kind: Literal["adjust"] = "adjust"
 
 
-class ChangeState(NamedTuple):
+@record
+class ChangeState(Instruction):
     """Freeze, unfreeze or close a member's account."""
 
-    partner_id: int
-    request_id: str
-    fingerprint: bytes
-    member_id: int
-    event_time: datetime
-    store_id: str
-    terminal_id: str
-    reference: str
-    reason: str
-    campaign_id: str
-    channel: str
     kind: Literal["freeze", "unfreeze", "close"]
 
 
-class Merge(NamedTuple):
+@record
+class Merge(Instruction):
     """One person has two accounts: move this one's lots and deficits to `into_member_id`."""
 
-    partner_id: int
-    request_id: str
-    fingerprint: bytes
-    member_id: int
-    event_time: datetime
-    store_id: str
-    terminal_id: str
-    reference: str
-    reason: str
-    campaign_id: str
-    channel: str
     into_member_id: int
     kind: Literal["merge"] = "merge"
 
 
-class Unmerge(NamedTuple):
+@record
+class Unmerge(Instruction):
     """They were two people after all: `member_id` is the one that was merged, `original` the merge."""
 
-    partner_id: int
-    request_id: str
-    fingerprint: bytes
-    member_id: int
-    event_time: datetime
-    store_id: str
-    terminal_id: str
-    reference: str
-    reason: str
-    campaign_id: str
-    channel: str
     original: str
     kind: Literal["unmerge"] = "unmerge"
 
 
-class Due(NamedTuple):
+@record
+class Due(Instruction):
     """The hub's own posting of what fell due. Never asked for, only derived."""
 
-    partner_id: int
-    request_id: str
-    fingerprint: bytes
-    member_id: int
-    event_time: datetime
-    store_id: str
-    terminal_id: str
-    reference: str
-    reason: str
-    campaign_id: str
-    channel: str
     kind: Literal["expire", "lapse", "cancel_earn"]
 
 
-class Wake(NamedTuple):
+@record
+class Wake:
     """Have a member's due postings made, and nothing else. Recorded nowhere: it has no answer of its own."""
 
     member_id: int

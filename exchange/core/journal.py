@@ -7,6 +7,7 @@ from typing import NamedTuple, Self
 from exchange.core.commands import Posted
 from exchange.core.ids import POOL
 from exchange.core.points import ESCROWED, MOVED_IN, MOVED_OUT
+from exchange.core.record import make
 
 
 class Leg(NamedTuple):
@@ -73,9 +74,7 @@ class Entry(_EntryFields):
     ) -> Self:
         """Raises `UnbalancedEntry`."""
         _prove(points, legs, lines)
-        return super().__new__(
-            cls, command, points, rate_version, legs, lines, original, spend_minor, native_points
-        )
+        return make(cls, (command, points, rate_version, legs, lines, original, spend_minor, native_points))
 
 
 def _prove(points: int, legs: tuple[Leg, ...], lines: tuple[Line, ...]) -> None:

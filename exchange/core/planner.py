@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from exchange.core.accounts import MemberState, Wallet
+from exchange.core.accounts import MERGED, Wallet
 from exchange.core.book import Book, Known, Terms
 from exchange.core.commands import (
     Asked,
@@ -148,7 +148,7 @@ def further_needs(commands: Sequence[Command], book: Book) -> Needs:
         due_needs(wallet, book, needs)
         if wallet.deficit_points:
             needs.whole.add(wallet.member_id)
-        if wallet.state is MemberState.MERGED:
+        if wallet.state is MERGED:
             lineage_needs(wallet, book, needs)
     needs.originals.update(key for key, hold in book.holds.items() if hold.deadline < book.wall_time)
     for move in book.lot_moves:  # whoever has points that were another's: their due postings count too
@@ -191,7 +191,7 @@ def _decide(index: int, command: Command, book: Book) -> Decision:
         other = book.wallets.get(getattr(command, _SECOND_MEMBER[kind]))
         _wake([each for each in (wallet, other) if each is not None], book)
     elif wallet is not None:
-        if wallet.state is MemberState.MERGED:
+        if wallet.state is MERGED:
             _wake([wallet], book)
         elif not wallet.woken:
             wake(wallet, book)

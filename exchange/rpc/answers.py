@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from datetime import date
 from typing import Any, Final
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from google.type import date_pb2
 
 from exchange.batch import Answer
@@ -24,11 +23,11 @@ _ERROR_FIELD: Final = b"\x7a"  # CommandResult.error, field 15
 
 def encode(commands: Sequence[Command], decisions: Sequence[Decision], book: Book) -> list[Answer]:
     """One answer a decision, in order."""
-    decided_time = to_timestamp(book.decided_time)
+    accepted = _Accepted(book)
     answers: list[Answer] = []
     for command, decision in zip(commands, decisions, strict=True):
         if isinstance(decision, Accepted):
-            answer = Answer(command.kind, True, False, _accepted(decision, decided_time, book))
+            answer = Answer(command.kind, True, False, accepted.body(decision))
         elif isinstance(decision, Repeated):
             answer = Answer(command.kind, decision.accepted, True, decision.answer)
         elif isinstance(decision, RepeatedHere):
@@ -42,49 +41,63 @@ def encode(commands: Sequence[Command], decisions: Sequence[Decision], book: Boo
     return answers
 
 
-def _accepted(decision: Accepted, decided_time: Timestamp, book: Book) -> bytes:
-    entry = decision.entry
-    kind = entry.command.kind
-    if kind == "earn":
-        earned = commands_pb2.EarnResponse(
-            entry_id=entry_text(book.batch_id, decision.entry_index),
-            points=entry.points,
+class _Accepted:
+    """Writes a batch's accepted answers. The two messages of the hot path are made once and filled anew for each."""
+
+    def __init__(self, book: Book) -> None:
+        self._batch_id = book.batch_id
+        self._decided_time = to_timestamp(book.decided_time)
+        self._earned = commands_pb2.EarnResponse(decided_time=self._decided_time)
+        self._burned = commands_pb2.BurnResponse(decided_time=self._decided_time)
+        self._earned_day: date | None = None
+
+    def body(self, decision: Accepted) -> bytes:
+        kind = decision.entry.command.kind
+        if kind == "earn":
+            return self._earn(decision)
+        if kind == "burn":
+            return self._burn(decision)
+        message, more = _OTHERS[kind]
+        answer = message(
+            entry_id=entry_text(self._batch_id, decision.entry_index),
+            points=decision.entry.points,
             available_points=decision.available_points,
-            rate_version=entry.rate_version,
-            expiry_date=_expiry_date(decision),
-            decided_time=decided_time,
-            pending=not entry.legs,
+            decided_time=self._decided_time,
+            **more(decision),
         )
-        return earned.SerializeToString(deterministic=True)
-    if kind == "burn":
-        burned = commands_pb2.BurnResponse(
-            entry_id=entry_text(book.batch_id, decision.entry_index),
-            points=entry.points,
-            available_points=decision.available_points,
-            rate_version=entry.rate_version,
-            value_micros=decision.value_micros,
-            decided_time=decided_time,
-            reimbursement_micros=decision.reimbursement_micros,
-        )
-        return burned.SerializeToString(deterministic=True)
-    message, more = _OTHERS[kind]
-    answer = message(
-        entry_id=entry_text(book.batch_id, decision.entry_index),
-        points=entry.points,
-        available_points=decision.available_points,
-        decided_time=decided_time,
-        **more(decision),
-    )
-    data: bytes = answer.SerializeToString(deterministic=True)
-    return data
+        data: bytes = answer.SerializeToString(deterministic=True)
+        return data
+
+    def _earn(self, decision: Accepted) -> bytes:
+        """Sets every field but the time, so that nothing of the answer before is left."""
+        entry, index, available_points, expiry_date, *_ = decision
+        earned = self._earned
+        earned.entry_id = entry_text(self._batch_id, index)
+        earned.points = entry.points
+        earned.available_points = available_points
+        earned.rate_version = entry.rate_version
+        earned.pending = not entry.legs
+        if expiry_date != self._earned_day:
+            self._earned_day = expiry_date
+            earned.ClearField("expiry_date")
+            earned.MergeFrom(commands_pb2.EarnResponse(expiry_date=_expiry_date(decision)))
+        return earned.SerializeToString()
+
+    def _burn(self, decision: Accepted) -> bytes:
+        """The same."""
+        entry, index, available_points, _, value_micros, reimbursement_micros, _ = decision
+        burned = self._burned
+        burned.entry_id = entry_text(self._batch_id, index)
+        burned.points = entry.points
+        burned.available_points = available_points
+        burned.rate_version = entry.rate_version
+        burned.value_micros = value_micros
+        burned.reimbursement_micros = reimbursement_micros
+        return burned.SerializeToString()
 
 
 def _expiry_date(decision: Accepted) -> date_pb2.Date | None:
-    return None if decision.expiry_date is None else _date(decision.expiry_date)
-
-
-_date = lru_cache(1024)(to_date)
-"""Many answers of a moment have the same day; a message that is put into another is copied."""
+    return None if decision.expiry_date is None else to_date(decision.expiry_date)
 
 
 _More = Callable[[Accepted], dict[str, Any]]

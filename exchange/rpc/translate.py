@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -86,7 +87,12 @@ def from_timestamp(name: str, moment: Timestamp) -> datetime:
     seconds = moment.seconds
     if not _EARLIEST <= seconds <= _LATEST or not 0 <= moment.nanos < 1_000_000_000:
         raise InvalidField(name, "must be a time of the years 2000 to 9998")
-    return _EPOCH + timedelta(0, seconds, moment.nanos // 1000)
+    return _second(seconds) + timedelta(0, 0, moment.nanos // 1000)
+
+
+@lru_cache(4096)  # most events of a moment are of the same few seconds
+def _second(seconds: int) -> datetime:
+    return _EPOCH + timedelta(0, seconds)
 
 
 def to_timestamp(moment: datetime) -> Timestamp:

@@ -13,7 +13,8 @@ from itertools import repeat
 from struct import Struct, pack
 from typing import Any, Final, NamedTuple
 
-Row = tuple[Any, ...]
+Columns = Sequence[Sequence[Any]]
+"""Rows by column, of the same length each."""
 
 _COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _COPY_TRAILER: Final = b"\xff\xff"
@@ -137,11 +138,8 @@ class RowFormat:
             f"INSERT INTO exchange.{table} ({names}) SELECT * FROM unnest({arrays})"  # noqa: S608  # names of our own
         ).encode()
 
-    def pack(self, rows: Sequence[Row]) -> list[bytes]:
-        """Rows as binary COPY takes them. Goes by columns, because `map` loops without the interpreter."""
-        if not rows:
-            return []
-        columns = list(zip(*rows, strict=True))
+    def pack(self, columns: Columns) -> list[bytes]:
+        """Rows as binary COPY takes them, made of columns, because `map` loops without the interpreter."""
         fixed: list[Iterable[int]] = [repeat(len(self._kinds))]
         for kind, column in zip(self._fixed, columns, strict=False):
             fixed += (repeat(kind.size), column)
@@ -150,9 +148,9 @@ class RowFormat:
             parts += _text_parts(name, column)
         return list(map(b"".join, zip(*parts, strict=True)))
 
-    def arrays(self, rows: Sequence[Row]) -> tuple[bytes, ...]:
-        """Rows as the parameters of `insert`: an array a column."""
-        return tuple(map(array, self._kinds, zip(*rows, strict=True)))
+    def arrays(self, columns: Columns) -> tuple[bytes, ...]:
+        """Columns as the parameters of `insert`: an array each."""
+        return tuple(map(array, self._kinds, columns))
 
 
 def _text_parts(name: str, column: Sequence[Any]) -> tuple[Iterable[bytes], ...]:

@@ -8,12 +8,11 @@ the first reading they say themselves (`further_needs`), and it is read until th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Final, NamedTuple
 
 from psycopg.rows import TupleRow
 
-from exchange.core.book import Book, Known, MemberState, Terms, Wallet
+from exchange.core.book import Book, Known, Terms, Wallet
 from exchange.core.commands import Command
 from exchange.core.ids import entry_text
 from exchange.core.needs import Needs
@@ -24,16 +23,17 @@ from exchange.store.load_originals import merge_readings, original_readings
 from exchange.store.load_standings import authority_readings, whole_readings
 from exchange.store.pipeline import BEGIN, ROLLBACK, Request, Steps
 from exchange.store.readings import LOT_COLUMNS, Reading, add_links, add_lots
+from exchange.store.standing import COLUMNS, Standing, take_standing
 
 FIRST_LOTS: Final = 4
 """Lots in consumption order that a burn is given at first; nearly all need no more."""
 
 # Locks every wallet of the batch in key order, so that two batches never wait for each other in a circle.
-LOCK_WALLETS: Final = b"""
-SELECT member_id, open_points, pending_points, held_points, deficit_points, lot_sequence, next_expiry_date, state,
-    survivor_id, merged_batch_id, merged_entry_index, deficit_sequence, next_cancel_date, next_deadline, spent_date,
-    spent_count, spent_points, transferred_points, last_decided_time
-FROM exchange.wallets WHERE member_id = ANY(%s) ORDER BY member_id FOR NO KEY UPDATE"""
+LOCK_WALLETS: Final = (
+    b"SELECT member_id, open_points, deficit_points, lot_sequence, next_expiry_date, last_decided_time, "
+    + ", ".join(COLUMNS).encode()
+    + b" FROM exchange.wallets WHERE member_id = ANY(%s) ORDER BY member_id FOR NO KEY UPDATE"
+)
 
 # The batch's id, the ledger clock and the wall clock read after the locks, and whether cached cards are still true.
 READ_CONSTANTS: Final = b"""
@@ -86,11 +86,11 @@ JOIN exchange.requests USING (partner_id, reference, kind, part) WHERE accepted 
 
 
 class Loaded(NamedTuple):
-    """A book, the registry version that was true when it was loaded, and the wallets' rows as they were."""
+    """A book, the registry version that was true when it was loaded, and the members' standing as it was."""
 
     book: Book
     registry_version: int
-    wallet_rows: dict[int, TupleRow]
+    standings: dict[int, Standing]
 
 
 class _MoreMembers(Exception):
@@ -118,8 +118,10 @@ def _load(commands: Sequence[Command], needs: Needs, cards: Cards, terms: Terms)
     requests = [request for request, _ in readings]
     _, wallet_rows, constants, *answers = yield [Request(BEGIN), lock, Request(READ_CONSTANTS), *requests]
     batch_id, clock, registry_version, wall_time = constants[0]
-    wallets, decided_time = _wallets(wallet_rows, clock)
-    book = Book(terms, cards, decided_time, batch_id, wallets, wall_time=wall_time)
+    # Never before a member's last, even if the clock stepped back.
+    decided_time = max([clock, *[row[5] for row in wallet_rows]])
+    book = Book(terms, cards, decided_time, batch_id, wall_time=wall_time)
+    standings = {row[0]: _add_wallet(book, row) for row in wallet_rows}
     _absorb(book, readings, answers)
     asked = needs
     while not (more := further_needs(commands, book).without(asked)).is_empty():
@@ -130,7 +132,7 @@ def _load(commands: Sequence[Command], needs: Needs, cards: Cards, terms: Terms)
         _absorb(book, readings, answers)
         asked = asked.joined(more)
     book.loaded_moves = len(book.lot_moves)
-    return Loaded(book, registry_version, {row[0]: row for row in wallet_rows})
+    return Loaded(book, registry_version, standings)
 
 
 def _absorb(book: Book, readings: Sequence[Reading], answers: Sequence[Sequence[TupleRow]]) -> None:
@@ -189,23 +191,11 @@ def _readings(needs: Needs) -> list[Reading]:
     return readings + authority_readings(needs)
 
 
-def _wallets(rows: Sequence[TupleRow], clock: datetime) -> tuple[dict[int, Wallet], datetime]:
-    wallets = {}
-    decided_time = clock
-    for row in rows:
-        member_id, open_points, pending, held, deficit, lot_sequence, next_expiry_date, state, *rest = row
-        wallet = Wallet(member_id, open_points, pending, held, deficit, lot_sequence, next_expiry_date)
-        if state != MemberState.ACTIVE:
-            wallet.state = MemberState(state)
-        wallet.survivor_id, merged_batch, merged_index, *counters, last_decided_time = rest
-        if merged_batch:
-            wallet.merged_by = merged_batch, merged_index
-        wallet.deficit_sequence, wallet.next_cancel_date, wallet.next_deadline, *spent = counters
-        wallet.spent_date, wallet.spent_count, wallet.spent_points, wallet.transferred_points = spent
-        wallets[member_id] = wallet
-        # Never before the member's last, even if the clock stepped back.
-        decided_time = max(decided_time, last_decided_time)
-    return wallets, decided_time
+def _add_wallet(book: Book, row: TupleRow) -> Standing:
+    member_id, open_points, deficit_points, lot_sequence, next_expiry_date, _ = row[:6]
+    wallet = Wallet(member_id, open_points, 0, 0, deficit_points, lot_sequence, next_expiry_date)
+    book.wallets[member_id] = wallet
+    return take_standing(wallet, row[6:])
 
 
 def _take_requests(book: Book, rows: Sequence[TupleRow]) -> None:

@@ -9,6 +9,7 @@ from psycopg.rows import TupleRow
 
 from exchange.core.book import Book, Link
 from exchange.core.lots import Lot, LotKey, LotMove, LotPlace
+from exchange.core.record import make
 from exchange.store.pipeline import Request
 
 LOT_COLUMNS: Final = b"""member_id, lot_sequence, issuer_id, rate_version, expiry_date, funding_micros,
@@ -28,7 +29,7 @@ def add_lots(book: Book, rows: Sequence[TupleRow]) -> None:
         lot = Lot(*row)
         wallet = book.wallets.get(lot.member_id)
         if wallet is not None:
-            key = LotKey(lot.member_id, lot.issuer_id, lot.rate_version, lot.expiry_date)
+            key = make(LotKey, (lot.member_id, lot.issuer_id, lot.rate_version, lot.expiry_date))
             wallet.lots.setdefault(key, lot)
 
 

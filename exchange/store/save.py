@@ -6,21 +6,21 @@ COPY can't be pipelined, and for a few rows the round trips would cost more than
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from hashlib import sha256
+from itertools import chain, repeat
 from operator import attrgetter
 from typing import Final, NamedTuple
-
-from psycopg.rows import TupleRow
 
 from exchange.core.book import Book
 from exchange.core.commands import Posted, kind_in_journal, part_of
 from exchange.core.evidence import Call
 from exchange.core.ids import HUB
+from exchange.core.journal import Leg, Line
 from exchange.core.lots import Lot
 from exchange.store.binary import (
-    Row,
+    Columns,
     RowFormat,
     copy_stream,
     dates,
@@ -34,6 +34,7 @@ from exchange.store.binary import (
 )
 from exchange.store.pipeline import COMMIT, CopyIn, Request, Steps
 from exchange.store.save_standings import standing_requests
+from exchange.store.standing import Standing
 
 NO_ENTRY: Final = -1
 NO_CALL: Final = -1
@@ -81,7 +82,26 @@ LOT_COUNTERS: Final = tuple(
 )
 
 
+_told: Final = attrgetter(
+    *(
+        "member_id",
+        "partner_id",
+        "event_time",
+        "request_id",
+        "store_id",
+        "terminal_id",
+        "reference",
+        "reason",
+    ),
+    *("campaign_id", "channel"),
+)
+"""What an entry says of its command, the texts in the order of their columns."""
+_named: Final = attrgetter("partner_id", "request_id", "fingerprint", "kind", "reference")
 _counters: Final = attrgetter(*LOT_COUNTERS)
+_whole: Final = attrgetter(
+    *("member_id", "lot_sequence", "issuer_id", "rate_version", "expiry_date", "funding_micros"),
+    *("prefunded_micros", *LOT_COUNTERS),
+)
 
 UPDATE_LOTS: Final = update_statement(
     "lots",
@@ -92,11 +112,10 @@ UPDATE_LOTS: Final = update_statement(
 )
 
 UPDATE_WALLETS: Final = b"""
-UPDATE exchange.wallets SET open_points = new.open_points, pending_points = new.pending_points,
-    held_points = new.held_points, deficit_points = new.deficit_points, lot_sequence = new.lot_sequence,
-    next_expiry_date = new.next_expiry_date, last_decided_time = %s::timestamptz
-FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::integer[], %s::date[])
-    AS new (member_id, open_points, pending_points, held_points, deficit_points, lot_sequence, next_expiry_date)
+UPDATE exchange.wallets SET open_points = new.open_points, deficit_points = new.deficit_points,
+    lot_sequence = new.lot_sequence, next_expiry_date = new.next_expiry_date, last_decided_time = %s::timestamptz
+FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::integer[], %s::date[])
+    AS new (member_id, open_points, deficit_points, lot_sequence, next_expiry_date)
 WHERE wallets.member_id = new.member_id"""
 
 UPDATE_LINKS: Final = b"""
@@ -145,95 +164,108 @@ def save_batch(
     requests: Sequence[RequestRow],
     calls: Sequence[tuple[int, Call]],
     window_date: date,
-    wallet_rows: Mapping[int, TupleRow],
+    standings: Mapping[int, Standing],
     *,
     by_copy: bool,
 ) -> Steps[None]:
     """Writes everything a batch decided and commits. `window_date` is the business day of its decided time.
 
-    `wallet_rows` are the wallets as they were loaded. A batch without decisions is no link of the chain; it may
+    `standings` are the members' as they were loaded. A batch without decisions is no link of the chain; it may
     still have learnt that nothing was due.
     """
-    entries, legs, lines = _journal_rows(book)
     # A new row is kept though no point is in it yet, as its number is taken: an unmerge may find nothing to move back.
     lots = [
         lot for wallet in book.wallets.values() for lot in wallet.lots.values() if lot.changed or lot.created
     ]
-    tables: tuple[tuple[RowFormat, list[Row]], ...] = (
-        (ENTRIES, entries),
-        (LEGS, legs),
-        (LINES, lines),
-        (REQUESTS, [_request_row(book.batch_id, request) for request in requests]),
-        (CALLS, [(call_id, *call) for call_id, call in calls]),
-        (LOTS, [_lot_row(lot) for lot in lots if lot.created]),
-    )
-    journal = [form.pack(rows) for form, rows in tables[:3]]
-    digest = sha256(b"".join([row for rows in journal for row in rows])).digest()
-    if by_copy:
-        packed = journal + [form.pack(rows) for form, rows in tables[3:]]
-        for (form, _), rows in zip(tables, packed, strict=True):
-            if rows:
-                yield CopyIn(form.copy, copy_stream(rows))
+    created = [lot for lot in lots if lot.created]
+    journal = _journal_columns(book)
+    others: list[tuple[RowFormat, Columns]] = []
+    if requests:
+        others.append((REQUESTS, _request_columns(book.batch_id, requests)))
+    if calls:
+        others.append((CALLS, list(zip(*[(call_id, *call) for call_id, call in calls], strict=True))))
+    if created:
+        others.append((LOTS, _lot_columns(created)))
+    packed = [(form, form.pack(columns)) for form, columns in journal]
+    digest = sha256(b"".join([row for _, rows in packed for row in rows])).digest()
     steps = []
-    if not by_copy:
-        steps += [Request(form.insert, form.arrays(values)) for form, values in tables if values]
+    if by_copy:
+        packed += [(form, form.pack(columns)) for form, columns in others]
+        for form, rows in packed:
+            yield CopyIn(form.copy, copy_stream(rows))
+    else:
+        steps += [Request(form.insert, form.arrays(columns)) for form, columns in journal + others]
     steps += _update_requests(book, [lot for lot in lots if not lot.created])
-    steps += standing_requests(book, wallet_rows)
+    steps += standing_requests(book, standings)
     if requests:
         steps.append(_append_request(book, digest, window_date))
     yield [*steps, Request(COMMIT)]
 
 
-def _journal_rows(book: Book) -> tuple[list[Row], list[Row], list[Row]]:
-    entries: list[Row] = []
-    legs: list[Row] = []
-    lines: list[Row] = []
-    batch_id = book.batch_id
-    for index, entry in enumerate(book.entries):
-        command = entry.command
-        member_id = command.member_id
-        kind = kind_in_journal(command)
-        original_batch, original_index = entry.original or NO_ORIGINAL
-        entries.append(
-            (
-                *(batch_id, index, member_id, command.partner_id, entry.points, entry.rate_version),
-                *(microseconds(command.event_time), entry.spend_minor, entry.native_points, original_batch),
-                *(original_index, kind, command.request_id, command.store_id, command.terminal_id),
-                *(command.reference, command.reason, command.campaign_id, command.channel),
-            )
+def _journal_columns(book: Book) -> list[tuple[RowFormat, Columns]]:
+    """Entries, legs and lines, in the order in which they are hashed; a table without rows is left out."""
+    if not book.entries:
+        return []
+    commands, points, versions, legs, lines, originals, spends, natives = zip(*book.entries, strict=True)
+    members, partners, times, request_ids, *texts = zip(*map(_told, commands), strict=True)
+    count = len(commands)
+    batch_ids = [book.batch_id] * count
+    from_batches, from_indexes = zip(*[original or NO_ORIGINAL for original in originals], strict=True)
+    entries = (
+        *(batch_ids, range(count), members, partners, points, versions, list(map(microseconds, times))),
+        *(spends, natives, from_batches, from_indexes, list(map(kind_in_journal, commands)), request_ids),
+        *texts,
+    )
+    return [
+        (ENTRIES, entries),
+        *_leg_columns(book.batch_id, legs),
+        *_line_columns(book.batch_id, lines, members),
+    ]
+
+
+def _leg_columns(batch_id: int, legs: Sequence[tuple[Leg, ...]]) -> Iterator[tuple[RowFormat, Columns]]:
+    indexes, numbers = _places(legs)
+    if indexes:
+        members, sequences, issuers, versions, sources, targets, points, _ = zip(
+            *chain.from_iterable(legs), strict=True
         )
-        for number, leg in enumerate(entry.legs):
-            lot_member, lot_sequence, issuer_id, rate_version, from_account, to_account, points, _ = leg
-            legs.append(
-                (
-                    *(batch_id, index, number, lot_member, lot_sequence, issuer_id, rate_version, points),
-                    *(from_account, to_account),
-                )
-            )
-        for number, line in enumerate(entry.lines):
-            payer_id, payer_component, payee_id, payee_component, micros = line
-            lines.append(
-                (
-                    *(batch_id, index, number, member_id, payer_id, payee_id, micros),
-                    *(payer_component, payee_component),
-                )
-            )
-    return entries, legs, lines
+        keys = [batch_id] * len(indexes), indexes, numbers
+        yield LEGS, (*keys, members, sequences, issuers, versions, points, sources, targets)
 
 
-def _request_row(batch_id: int, request: RequestRow) -> Row:
-    command, accepted, entry_index, call_id, answer = request
-    return (
-        *(command.partner_id, accepted, batch_id, entry_index, call_id, part_of(command), command.request_id),
-        *(command.fingerprint, command.kind, command.reference, answer),
+def _line_columns(
+    batch_id: int, lines: Sequence[tuple[Line, ...]], members: Sequence[int]
+) -> Iterator[tuple[RowFormat, Columns]]:
+    indexes, numbers = _places(lines)
+    if indexes:
+        payers, payer_components, payees, payee_components, micros = zip(
+            *chain.from_iterable(lines), strict=True
+        )
+        keys = [batch_id] * len(indexes), indexes, numbers, [members[index] for index in indexes]
+        yield LINES, (*keys, payers, payees, micros, payer_components, payee_components)
+
+
+def _places(groups: Sequence[Sequence[object]]) -> tuple[list[int], list[int]]:
+    """For each item of each group: the group's index, and the item's number in it."""
+    sizes = list(map(len, groups))
+    indexes = list(chain.from_iterable(map(repeat, range(len(sizes)), sizes)))
+    return indexes, list(chain.from_iterable(map(range, sizes)))
+
+
+def _request_columns(batch_id: int, requests: Sequence[RequestRow]) -> Columns:
+    commands, accepted, indexes, call_ids, answers = zip(*requests, strict=True)
+    partners, *names = zip(*map(_named, commands), strict=True)
+    parts = list(map(part_of, commands))
+    return (partners, accepted, [batch_id] * len(commands), indexes, call_ids, parts, *names, answers)
+
+
+def _lot_columns(lots: Sequence[Lot]) -> Columns:
+    members, sequences, issuers, versions, days, fundings, prefundings, *counters = zip(
+        *map(_whole, lots), strict=True
     )
-
-
-def _lot_row(lot: Lot) -> Row:
-    return (
-        *(lot.member_id, lot.lot_sequence, lot.issuer_id, lot.rate_version, day_number(lot.expiry_date)),
-        *(lot.open_points == 0, lot.funding_micros, lot.prefunded_micros, *_counters(lot)),
-    )
+    spent = [not lot.open_points for lot in lots]
+    keys = members, sequences, issuers, versions, list(map(day_number, days))
+    return (*keys, spent, fundings, prefundings, *counters)
 
 
 def _update_requests(book: Book, lots: list[Lot]) -> list[Request]:
@@ -252,8 +284,6 @@ def _update_requests(book: Book, lots: list[Lot]) -> list[Request]:
             int8(microseconds(book.decided_time)),
             int8s([wallet.member_id for wallet in wallets]),
             int8s([wallet.open_points for wallet in wallets]),
-            int8s([wallet.pending_points for wallet in wallets]),
-            int8s([wallet.held_points for wallet in wallets]),
             int8s([wallet.deficit_points for wallet in wallets]),
             int4s([wallet.lot_sequence for wallet in wallets]),
             dates([wallet.next_expiry_date for wallet in wallets]),

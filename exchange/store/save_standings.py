@@ -9,12 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
-from psycopg.rows import TupleRow
-
-from exchange.core.book import Book, Wallet
+from exchange.core.book import Book
 from exchange.core.originals import Deficit, Hold, PendingEarn
 from exchange.store.binary import (
-    Row,
     RowFormat,
     array,
     dates,
@@ -26,6 +23,7 @@ from exchange.store.binary import (
     update_statement,
 )
 from exchange.store.pipeline import Request
+from exchange.store.standing import COLUMNS, Standing, standing_of, to_row
 
 HOLDS: Final = RowFormat(
     "holds",
@@ -62,18 +60,8 @@ LINKS: Final = RowFormat("links", "member_id int8, partner_id int4")
 UPDATE_STANDINGS: Final = update_statement(
     "wallets",
     "member_id",
-    (
-        *(
-            "state",
-            "survivor_id",
-            "merged_batch_id",
-            "merged_entry_index",
-            "deficit_sequence",
-            "next_cancel_date",
-        ),
-        *("next_deadline", "spent_date", "spent_count", "spent_points", "transferred_points"),
-    ),
-    "bigint text bigint bigint integer integer date timestamptz date bigint bigint bigint",
+    COLUMNS,
+    "bigint bigint bigint text bigint bigint integer integer date timestamptz date bigint bigint bigint",
 )
 
 UPDATE_HOLDS: Final = update_statement(
@@ -115,13 +103,12 @@ UPDATE_TERMINALS: Final = update_statement(
     "integer text text integer boolean date bigint bigint",
 )
 
-_STANDING_FROM: Final = slice(7, 18)
-"""Where `UPDATE_STANDINGS`' columns stand in a wallet's row as `LOCK_WALLETS` reads it."""
+_Row = tuple[Any, ...]
 
 
-def standing_requests(book: Book, wallet_rows: Mapping[int, TupleRow]) -> list[Request]:
+def standing_requests(book: Book, standings: Mapping[int, Standing]) -> list[Request]:
     """The statements for everything but journal, requests, lots, and the wallets' and links' plain figures."""
-    requests = _standings(book, wallet_rows)
+    requests = _standings(book, standings)
     if book.holds:
         requests += _holds(list(book.holds.values()))
     if book.pending_earns:
@@ -140,11 +127,11 @@ def standing_requests(book: Book, wallet_rows: Mapping[int, TupleRow]) -> list[R
     return requests
 
 
-def _inserts(form: RowFormat, rows: Sequence[Row]) -> list[Request]:
-    return [Request(form.insert, form.arrays(rows))] if rows else []
+def _inserts(form: RowFormat, rows: Sequence[_Row]) -> list[Request]:
+    return [Request(form.insert, form.arrays(list(zip(*rows, strict=True))))] if rows else []
 
 
-def _other_members(book: Book) -> list[Row]:
+def _other_members(book: Book) -> list[_Row]:
     """Members in the legs of another's entry, so that they find it among theirs."""
     touched = {
         (leg[0], book.batch_id, index)
@@ -155,36 +142,22 @@ def _other_members(book: Book) -> list[Row]:
     return sorted(touched)
 
 
-def _standing(wallet: Wallet) -> Row:
-    merged_batch, merged_index = wallet.merged_by or (0, 0)
-    return (
-        *(wallet.state.value, wallet.survivor_id, merged_batch, merged_index, wallet.deficit_sequence),
-        *(wallet.next_cancel_date, wallet.next_deadline, wallet.spent_date, wallet.spent_count),
-        *(wallet.spent_points, wallet.transferred_points),
-    )
-
-
-def _standings(book: Book, wallet_rows: Mapping[int, TupleRow]) -> list[Request]:
+def _standings(book: Book, standings: Mapping[int, Standing]) -> list[Request]:
     changed = [
-        (member_id, *standing)
+        (member_id, *to_row(standing))
         for member_id, wallet in book.wallets.items()
-        if wallet.changed and (standing := _standing(wallet)) != wallet_rows[member_id][_STANDING_FROM]
+        if wallet.changed and (standing := standing_of(wallet)) != standings[member_id]
     ]
     if not changed:
         return []
-    members, states, survivors, batches, indexes, sequences, cancels, deadlines, *spent = zip(
+    members, pending, held, states, survivors, batches, indexes, sequences, cancels, *rest = zip(
         *changed, strict=True
     )
+    deadlines, days, *counters = rest
     values = (
-        *(int8s(members), texts(states), int8s(survivors), int8s(batches), int4s(indexes), int4s(sequences)),
-        *(
-            dates(cancels),
-            _times(deadlines),
-            dates(spent[0]),
-            int8s(spent[1]),
-            int8s(spent[2]),
-            int8s(spent[3]),
-        ),
+        *(int8s(members), int8s(pending), int8s(held), texts(states), int8s(survivors), int8s(batches)),
+        *(int4s(indexes), int4s(sequences), dates(cancels), _times(deadlines), dates(days)),
+        *map(int8s, counters),
     )
     return [Request(UPDATE_STANDINGS, values)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from hashlib import sha256
@@ -76,7 +77,7 @@ def ask(kind: type[Any], request_id: str, member_id: int, *own: Any, partner: in
 def story(first: int, second: int, third: int, fourth: int) -> list[Asked]:
     """A day in which every kind of command happens, mostly with success."""
     code = Authority(pay_code=CODE)
-    missing = earn("late", points=40, member_id=first)._replace(event_time=NOON - timedelta(days=60))
+    missing = replace(earn("late", points=40, member_id=first), event_time=NOON - timedelta(days=60))
     return [
         ask(core.Earn, "e-1", first, 0, 10_000, None),
         ask(core.Earn, "welcome", first, 50, 0, None, once_rule="welcome"),

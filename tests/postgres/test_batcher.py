@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from fractions import Fraction
 from functools import partial
@@ -17,7 +18,7 @@ from typing import Any, Final
 import psycopg
 import pytest
 
-from exchange.batch import Answer
+from exchange.batch import SMALL, Answer
 from exchange.batcher import MAX_DEFECTS, MAX_QUEUE, MAX_YOUNG, Batcher, QueueFull
 from exchange.core.book import Book
 from exchange.core.commands import Authority, Command, Wake
@@ -25,7 +26,7 @@ from exchange.core.decisions import Accepted, Decision
 from exchange.core.planner import plan
 from exchange.gathering import SIBLINGS
 from exchange.rpc.answers import encode
-from exchange.store.engine import open_connection
+from exchange.store.engine import SESSION, open_connection
 from exchange.store.failures import StoreUnavailable
 from exchange.store.load import FIRST_LOTS, load_book
 from exchange.store.pipeline import HubConnection
@@ -61,6 +62,12 @@ def crowd(office: Office) -> Shop:
         ):
             cursor.execute(statement.encode(), (crowd,))
     return Shop(office, shop.a, shop.b, crowd)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub whose batches wait as long as the test holds a lock, and none of them starts over meanwhile."""
+    monkeypatch.setitem(SESSION, "lock_timeout", "0")
 
 
 # --- answers
@@ -243,6 +250,7 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_call_decided_in_parts_keeps_one_evidence_row_and_its_answers(crowd: Shop) -> None:
     busy, free = crowd.members[0], crowd.members[1]
     first: list[Command] = [earn("first", member_id=busy)]
@@ -279,6 +287,7 @@ def test_a_call_decided_in_parts_keeps_one_evidence_row_and_its_answers(crowd: S
     assert found == [(2, 1)]  # decided by two batches, and both point at the one call
 
 
+@pytest.mark.usefixtures("patient")
 def test_commands_of_one_call_that_share_a_reference_or_an_id_keep_their_order_across_parts(
     crowd: Shop,
 ) -> None:
@@ -448,8 +457,10 @@ def test_a_till_first_seen_by_two_batchers_counts_the_wrong_pay_codes_of_both(sh
             found: list[Answer] = []
             for number in range(25):
                 tries = [
-                    burn(f"b-{number}-{who}", member_id=shop.members[who])._replace(
-                        authority=wrong, terminal_id=f"till-{number}"
+                    replace(
+                        burn(f"b-{number}-{who}", member_id=shop.members[who]),
+                        authority=wrong,
+                        terminal_id=f"till-{number}",
                     )
                     for who in range(2)
                 ]
@@ -513,6 +524,7 @@ def end_waiting_connections(shop: Shop, at_most: int = 100) -> None:
         )
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_store_that_is_away_is_unavailable_and_the_next_call_finds_it_again(shop: Shop) -> None:
     command = earn("e-1", member_id=shop.members[0])
 
@@ -558,6 +570,7 @@ def test_a_server_nobody_can_reach_is_unavailable() -> None:
     asyncio.run(reach())
 
 
+@pytest.mark.usefixtures("patient")
 def test_when_the_database_dies_every_call_of_every_running_batch_is_told(crowd: Shop) -> None:
     members = crowd.members
     # Decided in parts: 1,000 and then 1,000; the 20 that are left are too few for a batch beside that one until
@@ -650,15 +663,22 @@ def submit_defects(batcher: Batcher, shop: Shop, count: int) -> asyncio.Future[l
 
 
 def test_nobody_else_waits_while_defects_are_searched_for(crowd: Shop) -> None:
-    counted = Counted(crowd.url)
+    searching, answered = threading.Event(), threading.Event()
+
+    def held(commands: Sequence[Command], decisions: Sequence[Decision], book: Book) -> list[Answer]:
+        if SMALL < len(commands) < 1_000:  # a half of the batch, in a thread of the batcher's
+            searching.set()
+            answered.wait(WAIT_SECONDS)
+        return encode(commands, decisions, book)
 
     async def beside_a_search() -> bool:
-        batcher = Batcher(counted.connect, TERMS, counted.encode, lambda _: None)
+        batcher = Batcher(lambda: open_connection(crowd.url), TERMS, held, lambda _: None)
         async with at_work(batcher):
             search = submit_defects(batcher, crowd, 1_000)
-            await until(lambda: counted.tries > 3)
+            await until(searching.is_set)
             await batcher.submit([earn("lone", member_id=crowd.members[0])], None)
             is_over = search.done()
+            answered.set()
             await search
             return is_over
 

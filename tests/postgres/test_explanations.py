@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -45,7 +46,7 @@ def test_an_earn_says_spend_rate_card_and_lot(office: Office, cafe: Actor) -> No
 
     office.post(earn("e-1", spend_minor=10_050, partner_id=at, member_id=member))
     office.post(earn("e-2", points=7, partner_id=at, member_id=member))
-    office.post(earn("e-3", spend_minor=400, partner_id=at, member_id=member)._replace(pending=True))
+    office.post(replace(earn("e-3", spend_minor=400, partner_id=at, member_id=member), pending=True))
 
     lot = "lot 1 of cafe, card 1"
     assert explained(office, member) == [

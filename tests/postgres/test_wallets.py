@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
@@ -160,7 +161,7 @@ def test_deficits_are_shown_by_the_issuer_they_are_owed_to(story: Story) -> None
 
 def test_a_pending_earn_past_its_time_is_not_shown(story: Story) -> None:
     pending = earn("p-1", points=70, partner_id=story.cafe.partner_id, member_id=story.member)
-    story.office.post(pending._replace(pending=True))
+    story.office.post(replace(pending, pending=True))
     before = story.wallet()
     story.office.set_time(days_on(181))
 
@@ -181,7 +182,7 @@ def test_after_its_link_is_undone_a_partner_begins_nothing_and_ends_what_it_bega
         story.tea.partner_id, "r-1", b"", story.member, NOON, "s", "t", "order-1", "", "", "", "b-1", 0, 40
     )
 
-    begun = [story.post(burn, "b-2", points=1), reason(story.office.post(held._replace(request_id="a-2"))[0])]
+    begun = [story.post(burn, "b-2", points=1), reason(story.office.post(replace(held, request_id="a-2"))[0])]
     (ended,) = story.office.post(refund)
 
     assert begun == ["MEMBER_UNKNOWN", "MEMBER_UNKNOWN"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -44,4 +45,4 @@ def ask_operator(what: type[Any], request_id: str, **fields: Any) -> Any:
 def sealed(command: Any) -> Any:
     """The command with the fingerprint of its fields."""
     asked: Asked = command
-    return asked._replace(fingerprint=fingerprint(asked))
+    return replace(asked, fingerprint=fingerprint(asked))

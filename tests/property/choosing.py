@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -112,7 +112,7 @@ class Chooser:
         common = self.common(step, member, partner)
         authority = Authority(self.pay_code(step, common, points), self.quote(step, partner))
         if what is Transfer:
-            authority = authority._replace(quote=None)  # there is nothing to price
+            authority = replace(authority, quote=None)  # there is nothing to price
         return ask(what, request_id, **common, **fields, points=points, authority=authority)
 
     def pay_code(self, step: Step, common: dict[str, Any], points: int) -> bytes:

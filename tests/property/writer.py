@@ -6,7 +6,7 @@ open, held or pending, what can be refunded and how much of it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import sha256
@@ -225,7 +225,7 @@ class Writer(Chooser):
         transfer = self.spend(step, request_id, Transfer, to_member_id=receiver)
         if transfer.to_member_id != transfer.member_id or step.variant % 8 == 7:
             return transfer
-        return sealed(transfer._replace(to_member_id=one_of(MEMBERS, receiver + 1)))
+        return sealed(replace(transfer, to_member_id=one_of(MEMBERS, receiver + 1)))
 
     def _extend(self, step: Step, request_id: str) -> Any:
         seconds = one_of(EXTENSIONS, step.variant)
@@ -374,7 +374,7 @@ class Writer(Chooser):
             return self._earn(step, request_id)
         earlier: Any = self.asked[-1 - step.who % len(self.asked)]
         if step.what == "reuse":
-            return sealed(earlier._replace(reason="another"))
+            return sealed(replace(earlier, reason="another"))
         if step.what == "duplicate":
-            return sealed(earlier._replace(request_id=request_id, event_time=self.event_time(step)))
+            return sealed(replace(earlier, request_id=request_id, event_time=self.event_time(step)))
         return earlier

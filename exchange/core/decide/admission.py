@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from exchange.core.accounts import Link, MemberState, Wallet
+from exchange.core.accounts import ACTIVE, Link, MemberState, Wallet
 from exchange.core.book import Book
 from exchange.core.commands import OperatorCommand, PartnerCommand
 from exchange.core.ids import member_text
@@ -55,7 +55,7 @@ def admit(
     used_by = book.references.get((command.partner_id, command.kind, command.reference, part))
     if used_by is not None:
         return _duplicate(used_by)
-    if wallet.state is not MemberState.ACTIVE:
+    if wallet.state is not ACTIVE:
         barred = check_state(command.kind, wallet, book)
         if barred is not None:
             return barred

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 
-from exchange.core.accounts import MemberState, Wallet
+from exchange.core.accounts import CLOSED, MERGED, Wallet
 from exchange.core.book import Book
 from exchange.core.decide.draft import Draft
 from exchange.core.ids import OPERATOR, POOL
@@ -33,7 +33,7 @@ def arrive(
     Needs the whole of a member with deficits and of a survivor, and with grace the row of the day it ends.
     """
     draft.move(wallet, lot, from_account, OPEN, points)
-    if wallet.state is MemberState.MERGED:
+    if wallet.state is MERGED:
         survivor = book.survivor(wallet)
         row = survivor.row_like(lot, lot.expiry_date)
         assert wallet.merged_by is not None, f"{wallet.member_id} is merged by no entry"
@@ -51,7 +51,7 @@ def settle(
         points = absorb(draft, wallet, lot, points)
         if not points:
             return
-    closed = wallet.state is MemberState.CLOSED
+    closed = wallet.state is CLOSED
     if closed or lot.expiry_date < book.today:
         if closed or not (with_grace and book.terms.grace_days):
             expire(draft, wallet, lot, points, book.cards)

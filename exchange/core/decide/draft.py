@@ -11,6 +11,7 @@ from exchange.core.journal import Entry, Leg, Line
 from exchange.core.lots import Lot, LotMove
 from exchange.core.originals import Original
 from exchange.core.points import HELD, MOVED_IN, MOVED_OUT, OPEN, SOURCES
+from exchange.core.record import make
 
 _COUNTERS: Final = {
     account: f"{account}_points"
@@ -46,15 +47,18 @@ class Draft:
             wallet.held_points -= points
         lot.changed = wallet.changed = True
         self.legs.append(
-            Leg(
-                lot.member_id,
-                lot.lot_sequence,
-                lot.issuer_id,
-                lot.rate_version,
-                from_account,
-                to_account,
-                points,
-                lot.prefunded_micros,
+            make(
+                Leg,
+                (
+                    lot.member_id,
+                    lot.lot_sequence,
+                    lot.issuer_id,
+                    lot.rate_version,
+                    from_account,
+                    to_account,
+                    points,
+                    lot.prefunded_micros,
+                ),
             )
         )
 
@@ -75,9 +79,9 @@ class Draft:
         if micros == 0 or payer == payee:
             return
         if micros > 0:
-            self.lines.append(Line(payer, payer_component, payee, payee_component, micros))
+            self.lines.append(make(Line, (payer, payer_component, payee, payee_component, micros)))
         else:
-            self.lines.append(Line(payee, payee_component, payer, payer_component, -micros))
+            self.lines.append(make(Line, (payee, payee_component, payer, payer_component, -micros)))
 
     def post(
         self,

@@ -20,6 +20,7 @@ from exchange.core.needs import Needs
 from exchange.core.originals import EntryName, PendingEarn
 from exchange.core.points import ISSUED, MAX_POINTS
 from exchange.core.rates import Cards, RateCard
+from exchange.core.record import make
 from exchange.core.refusals import Reason, Refusal
 
 
@@ -29,7 +30,7 @@ def earn_needs(command: Earn, cards: Cards, terms: Terms, needs: Needs) -> None:
     card = card_needs(command.partner_id, command.event_time, command.quote, cards, needs)
     if card is not None and not command.pending:
         last_day = last_usable_day(card, command.event_time, command.expiry_date, terms)
-        needs.lots.add(LotKey(command.member_id, card.partner_id, card.version, last_day))
+        needs.lots.add(make(LotKey, (command.member_id, card.partner_id, card.version, last_day)))
     if command.once_rule:
         needs.marks.add((command.member_id, command.partner_id, command.once_rule))
 
