@@ -10,8 +10,10 @@ from itertools import count
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.rows import TupleRow
 
 from exchange.store.embedded import EmbeddedPostgres, start
+from tests.waiting import eventually
 
 # gRPC's handlers of fork() can wait for ever (grpc/grpc#37259), and a program that is started as another user is
 # forked. Nothing here uses gRPC in a fork; it reads this when it is first used, so before any test.
@@ -43,7 +45,16 @@ class Databases:
             yield self.server.url_of(name)
         finally:
             with psycopg.connect(self.server.url, autocommit=True) as connection:
-                connection.execute(drop)
+                eventually(lambda: is_dropped(connection, drop))
+
+
+def is_dropped(connection: psycopg.Connection[TupleRow], drop: sql.Composed) -> bool:
+    """Drops a database; False where it is still in use. The server gives those that it ends 5 seconds to be gone."""
+    try:
+        connection.execute(drop)
+    except psycopg.errors.ObjectInUse:
+        return False
+    return True
 
 
 @pytest.fixture(scope="session")

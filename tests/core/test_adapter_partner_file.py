@@ -26,6 +26,7 @@ from settlement.core import kinds
 from settlement.core.break_types import Controls
 from settlement.core.file_readers import CsvReader, JsonlReader, Reader
 from settlement.core.partner_file import Expected, FileRefused, Header
+from tests.property.profiles import tries
 
 DAY = date(2026, 1, 2)
 NOON = datetime(2026, 1, 2, 12, 0, 0, 123, tzinfo=timezone(timedelta(hours=8)))
@@ -83,6 +84,7 @@ def micros_in(text: str) -> int:
 
 
 @pytest.mark.parametrize("file_format", READERS)
+@tries(100)
 @given(wanted=st.lists(deals(1), max_size=5))
 def test_what_the_adapter_writes_settlement_reads(file_format: FileFormat, wanted: list[Deal]) -> None:
     header, rows = read(write_partner_file(wanted, MAJOR, file_format), file_format)
@@ -98,6 +100,7 @@ def test_what_the_adapter_writes_settlement_reads(file_format: FileFormat, wante
     assert [datetime.fromisoformat(row[6]) for row in rows] == [it.event_time for it in wanted]
 
 
+@tries(100)
 @given(wanted=st.lists(deals(100), max_size=3))
 def test_amounts_in_minor_units_are_the_same_amounts(wanted: list[Deal]) -> None:
     in_major, _ = read(write_partner_file(wanted, MAJOR), FileFormat.CSV)
@@ -169,6 +172,7 @@ def test_a_deal_that_settlement_would_refuse_is_refused_before_it_is_sent(deal: 
     assert [one.field for one in raised.value.fields] == [f"deals[1].{field}"]
 
 
+@tries(100)
 @given(deal=deals(1))
 def test_a_changed_byte_never_goes_unnoticed(deal: Deal) -> None:
     file = bytearray(write_partner_file([deal], MAJOR))

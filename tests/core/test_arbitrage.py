@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from exchange.core.arbitrage import Cycle, find_cycle, usable_cards
 from exchange.core.rates import Cards, RateCard
 from tests.builders import MICROSECOND, A, B, C, card
+from tests.property.profiles import tries
 
 Rate = Fraction | int | None
 
@@ -136,6 +137,7 @@ ways = st.builds(
 walks = st.lists(st.tuples(st.booleans(), st.integers(0, 3), st.integers(1, 200)), min_size=1, max_size=40)
 
 
+@tries(100)
 @given(st.lists(ways, min_size=1, max_size=4), walks)
 def test_no_walk_over_cards_without_a_cycle_gains_a_point(
     cards: list[RateCard], walk: Sequence[tuple[bool, int, int]]
@@ -166,6 +168,7 @@ def best_way_home(partner: int, native: int, cards: Sequence[RateCard]) -> int:
     return max((exchanged_in(native, by) for by in ways_in), default=0)
 
 
+@tries(100)
 @given(st.lists(ways, min_size=1, max_size=4))
 def test_a_cycle_that_is_found_gains_points_in_two_steps(cards: list[RateCard]) -> None:
     found = find_cycle(cards)

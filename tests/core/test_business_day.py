@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from exchange.core.book import Terms
 from exchange.core.business_day import window_end
+from tests.property.profiles import tries
 
 ZONES = ("Asia/Shanghai", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca", "UTC")
 MICROSECOND = timedelta(microseconds=1)
@@ -40,6 +41,7 @@ def test_a_window_ends_at_the_cut_off_of_the_next_day(cut_off_hours: int, end: s
     assert terms.window_of(ended) == date(2026, 1, 2)
 
 
+@tries(100)
 @given(terms_of_a_coalition, moments, st.timedeltas(timedelta(0), timedelta(days=3)))
 def test_no_moment_after_its_end_falls_into_a_window(
     terms: Terms, moment: datetime, later: timedelta

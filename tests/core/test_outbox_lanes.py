@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from merchant_adapter import BurnCommand, EarnCommand, TransferCommand, prepare, prepare_batch
 from merchant_adapter.outbox.frames import FRAME_BYTES, batch_body
 from merchant_adapter.outbox.lanes import Lanes, Waiting
+from tests.property.profiles import tries
 from tongdui.exchange.v1.points_service_pb2 import PostBatchRequest
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -104,7 +105,7 @@ def test_reading_stops_while_as_many_members_as_memory_is_meant_for_are_under_wa
     assert not lanes.is_full
 
 
-@settings(max_examples=40)
+@tries(40)
 @given(st.data())
 def test_members_keep_their_order_whatever_fails_and_whatever_is_read_when(data: st.DataObject) -> None:
     """The store as a list: a model of what dispatcher and store do together."""
@@ -142,6 +143,7 @@ def test_members_keep_their_order_whatever_fails_and_whatever_is_read_when(data:
     assert sorted([*chain.from_iterable(final.values()), *left]) == list(range(1, len(members) + 1))
 
 
+@tries(100)
 @given(st.lists(st.tuples(st.sampled_from(["earn", "burn", "transfer"]), st.text(max_size=200)), max_size=8))
 def test_stored_bytes_make_the_very_batch_that_protobuf_makes_of_the_commands(
     drawn: list[tuple[str, str]],

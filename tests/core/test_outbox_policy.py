@@ -10,6 +10,7 @@ from merchant_adapter import Reason, Refusal
 from merchant_adapter.outbox import RetryPolicy
 from merchant_adapter.outbox.policy import Fate, Tried, Verdict, is_about_one, judge, pause_seconds
 from merchant_adapter.reasons import RECORDED
+from tests.property.profiles import tries
 
 NOW = 1_767_225_600.0
 DAY = 86_400.0
@@ -113,6 +114,7 @@ def test_pauses_double_up_to_the_cap_and_jitter_takes_at_most_half_of_them() -> 
     assert shortest == [0.5, 1, 2, 4, 4, 4]
 
 
+@tries(100)
 @given(
     attempts=st.integers(0, 10**9),
     asked=st.none() | st.floats(-10, 1e12),

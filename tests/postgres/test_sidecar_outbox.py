@@ -20,7 +20,8 @@ def test_an_earn_a_burn_and_an_order_go_through_a_sidecar_whose_outbox_is_in_pos
 ) -> None:
     hub = Hub(SilentLedger())
     with shop(database_url, hub) as first:
-        earned, burned = first.caller.post("/v1/earn", SOLD), first.caller.post("/v1/burn", BURNED)
+        earned = first.caller.post("/v1/earn", SOLD, Prefer="wait=30")
+        burned = first.caller.post("/v1/burn", BURNED, Prefer="wait=30")
         hub.is_away = True
         taken = [first.caller.post("/v1/earn", AWAY, Prefer="respond-async"), first.tell(ORDER)]
 

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
@@ -11,6 +12,9 @@ from examples.coalition import Site
 from merchant_adapter import Key
 from tests.conftest import Databases
 from tests.live_hub import Coalition, found_coalition, new_site, running
+from tests.waiting import eventually
+
+SESSIONS = "SELECT FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'"
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +25,11 @@ def initialised(
     directory = tmp_path_factory.mktemp("initialised")
     with databases.fresh() as url:
         _, people = new_site(directory, {"DATABASE_URL": url})
-        yield str(conninfo_to_dict(url)["dbname"]), directory, people
+        name = str(conninfo_to_dict(url)["dbname"])
+        with psycopg.connect(databases.server.url, autocommit=True) as connection:
+            # PostgreSQL waits only so long for the sessions of what has ended, and copies nothing that is in use.
+            eventually(lambda: not connection.execute(SESSIONS, [name]).rowcount)
+        yield name, directory, people
 
 
 @pytest.fixture(scope="module")

@@ -40,14 +40,14 @@ def test_a_hub_starts_its_own_server_again_and_loses_nothing_it_answered(embedde
     reasons: list[str] = []  # a backend may outlive its postmaster by a call or two: those count as well
 
     def is_back() -> bool:
+        was_started_again = "PostgreSQL runs again" in hub.log.read_text()
         reasons.append(wire.call(cafe, EARN, embedded_hub.earn(member_id)).reason)
-        return "HUB_UNAVAILABLE" in reasons and not reasons[-1]
+        return was_started_again and not reasons[-1]
 
     eventually(is_back)
     assert {answer.code for answer in before} == {grpc.StatusCode.OK}
-    assert set(reasons) == {"HUB_UNAVAILABLE", ""}
+    assert set(reasons) <= {"HUB_UNAVAILABLE", ""}  # the first only where a call came while it was away
     eventually(lambda: is_serving(hub.address))
     ((kept,),) = embedded_hub.rows("SELECT count(*) FROM exchange.entries")
     assert 20 + reasons.count("") <= kept <= 20 + len(reasons)  # one may be kept whose answer died on the way
     assert hub.process.poll() is None
-    assert "started again" in hub.log.read_text()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import random
 import signal
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Final
 
 import grpc
+import psycopg
 import pytest
 from google.protobuf.message import Message
 
@@ -341,15 +343,28 @@ def beside_it(
         yield coalition
 
 
-def backends(coalition: Coalition) -> list[int]:
-    """The processes that serve the hub, those in a transaction first."""
-    return [
-        pid
-        for (pid,) in coalition.rows(
-            "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-            " ORDER BY xact_start NULLS LAST, query_start DESC"
-        )
-    ]
+def kill_backend(coalition: Coalition) -> None:
+    """Kills a process that serves the hub, in a transaction of calls that wait for their answers."""
+    with contextlib.closing(psycopg.connect(coalition.database_url)) as holding:
+        holding.execute("SELECT FROM exchange.wallets FOR UPDATE")
+
+        def is_killed() -> bool:
+            waiting = coalition.rows("SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+            for (pid,) in waiting[:1]:
+                os.kill(pid, signal.SIGKILL)
+            return bool(waiting)
+
+        eventually(is_killed)
+
+
+def has_ended(cluster_dir: Path) -> bool:
+    """Whether no process of a killed server is left: each has the lock as long as it lives."""
+    with (cluster_dir / "postgresql" / "server.lock").open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
 
 def is_unavailable(coalition: Coalition, key: Key, path: str, request: Message) -> bool:
@@ -369,8 +384,7 @@ def check_unavailable(coalition: Coalition) -> None:
         ),
         (stranger, JOURNAL + "GetLedger", journal_service_pb2.GetLedgerRequest()),
     ]
-    # The directory looked a moment ago, while the database was there, and says no to strangers until it looks again;
-    # and a backend may outlive its postmaster by a call or two.
+    # The directory looked a moment ago, while the database was there, and says no to strangers until it looks again.
     for call in calls:
         eventually(partial(is_unavailable, coalition, *call))
         answer = coalition.wire.call(*call)
@@ -390,11 +404,13 @@ def test_killing_a_backend_and_then_the_postmaster_loses_nothing_and_the_hub_goe
 
     async def kill_backend_then_postmaster() -> None:
         async with under_load(load):
-            os.kill((await asyncio.to_thread(backends, coalition))[0], signal.SIGKILL)
+            await asyncio.to_thread(kill_backend, coalition)
             waits.append(await load.answers(1))
             await load.unanswered()  # the postmaster ends all sessions for it, once it has seen
             await load.answers(100)
             server[-1].kill()
+            # A backend may outlive its postmaster by a call or two.
+            await asyncio.to_thread(eventually, partial(has_ended, cluster_dir))
             await asyncio.to_thread(check_unavailable, coalition)
             server.append(await asyncio.to_thread(start, cluster_dir, settings={"shared_buffers": "32MB"}))
             waits.append(await load.answers(1))

@@ -19,6 +19,7 @@ from contextlib import AsyncExitStack, ExitStack, closing, contextmanager, redir
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
@@ -57,7 +58,7 @@ from settlement.__main__ import main
 from tests.conftest import Databases
 from tests.live_hub import Coalition, new_site, running
 from tests.waiting import eventually
-from tests.wire.sidecar_served import Caller, sidecar
+from tests.wire.sidecar_served import Caller, Heard, sidecar
 from tongdui.exchange.v1.partners_service_pb2 import ROLE_FINANCE_MAKER
 
 DAY: Final = date(2017, 11, 24)
@@ -398,6 +399,20 @@ def tell_the_day(ledger: Ledger) -> Counter[str]:
 
 
 def told(caller: Caller, body: bytes) -> str:
+    """What is answered of a delivery, which is repeated as long as it was not stored in time (503)."""
+    heard: list[Heard] = []
+
+    def is_taken() -> bool:
+        heard.append(delivered(caller, body))
+        return heard[-1].status != HTTPStatus.SERVICE_UNAVAILABLE
+
+    eventually(is_taken)
+    assert heard[-1].status == HTTPStatus.OK, heard[-1].raw
+    outcome: str = heard[-1].body["outcome"]
+    return outcome
+
+
+def delivered(caller: Caller, body: bytes) -> Heard:
     now = int(time.time())
     headers = {
         "Content-Type": "application/json",
@@ -408,10 +423,7 @@ def told(caller: Caller, body: bytes) -> str:
     with closing(http.client.HTTPConnection(*caller.address)) as line:
         line.request("POST", "/v1/webhooks/orders", body, headers)
         answer = line.getresponse()
-        heard = json.loads(answer.read())
-    assert answer.status == 200, heard
-    outcome: str = heard["outcome"]
-    return outcome
+        return Heard(answer.status, answer.headers, answer.read())
 
 
 def is_idle(caller: Caller) -> bool:

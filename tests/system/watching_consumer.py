@@ -16,6 +16,9 @@ from contextlib import aclosing
 
 from merchant_adapter import Cursor, Hub
 
+LOCK_SECONDS = 60.0
+"""Who looks into the table while this process works may take a while."""
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (number INTEGER PRIMARY KEY AUTOINCREMENT, entry_id TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS cursor (
@@ -25,7 +28,7 @@ CREATE TABLE IF NOT EXISTS cursor (
 
 async def consume(database: str, address: str, audience: str, key: str, hub_keys: str) -> None:
     """Keeps what comes."""
-    connection = sqlite3.connect(database, isolation_level=None)
+    connection = sqlite3.connect(database, LOCK_SECONDS, isolation_level=None)
     connection.executescript(SCHEMA)
     row = connection.execute("SELECT batch_sequence, entry_index FROM cursor").fetchone()
     after = None if row is None else Cursor(*row)

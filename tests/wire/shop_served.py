@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import grpc
 
 from merchant_adapter import methods
 from merchant_adapter.sidecar import webhooks
 from merchant_adapter.webhooks import GenericPlatform, OrderPolicy, sign_webhook
+from tests.waiting import WAIT_SECONDS
 from tests.wire.adapter_fake_hub import Call, Reply, accepted, fake_hub, status
 from tests.wire.sidecar_served import NO_WORD, Caller, Heard, SilentLedger, sidecar
 from tongdui.exchange.v1 import members_service_pb2 as members
@@ -69,7 +71,8 @@ class Hub:
 
     def posted(self) -> list[str]:
         """The kinds that were posted, in no order."""
-        return sorted(one.WhichOneof("result") or "" for one in self.ledger.decided.values())
+        with self.ledger.lock:
+            return sorted(one.WhichOneof("result") or "" for one in self.ledger.decided.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +107,13 @@ class Shop:
 
 @contextmanager
 def shop(location: Path | str, hub: Hub | None = None) -> Iterator[Shop]:
-    """`location` is the outbox's. The platform's secrets can be changed as a signal would."""
+    """`location` is the outbox's. The platform's secrets can be changed as a signal would.
+
+    This platform waits for its answers: a machine that stood still for 2 s would make each of them a 503.
+    """
     made, platform = hub or Hub(), GenericPlatform((OLD, NEW))
     with (
+        mock.patch.object(webhooks, "ANSWER_SECONDS", WAIT_SECONDS),
         fake_hub(made.reply) as served,
         sidecar(
             served.address, location, mount=lambda it: [webhooks.mounted(it, POLICY, platform)]

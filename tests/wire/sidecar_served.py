@@ -186,7 +186,7 @@ def sidecar(
             async with (
                 connect()
                 if connect
-                else Hub.connect(hub_address, AUDIENCE, key=CAFE_KEY, hub_keys=HUB_KEYS, timeout_seconds=5)
+                else Hub.connect(hub_address, AUDIENCE, key=CAFE_KEY, hub_keys=HUB_KEYS, timeout_seconds=30)
             ) as hub:
                 context = Context(hub, outbox, Till(hub, outbox, policy=QUICK))
                 mounts = mount(context)

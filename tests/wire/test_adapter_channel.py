@@ -28,6 +28,7 @@ from merchant_adapter import (
 )
 from merchant_adapter.channel import MAX_CALLS_IN_FLIGHT
 from merchant_adapter.transport import MAX_REQUEST_BYTES
+from tests.waiting import WAIT_SECONDS
 from tests.wire.adapter_fake_hub import (
     AUDIENCE,
     CAFE_KEY,
@@ -54,7 +55,7 @@ OK = accepted(EarnResponse(entry_id="1-0", points=5))
 CODE = grpc.StatusCode
 
 
-def send(hub: FakeHub, prepared: Prepared, deadline_seconds: float = 10.0) -> AnswerBytes:
+def send(hub: FakeHub, prepared: Prepared, deadline_seconds: float = WAIT_SECONDS) -> AnswerBytes:
     async def once() -> AnswerBytes:
         async with SignedChannel.open(hub.address, AUDIENCE, key=CAFE_KEY, hub_keys=HUB_KEYS) as channel:
             return await channel.send(prepared, deadline_seconds=deadline_seconds)
@@ -280,7 +281,7 @@ def test_a_hub_that_does_not_answer_in_time_leaves_the_outcome_unknown() -> None
     caller_gave_up = threading.Event()
 
     def late(_: Call) -> Reply:
-        caller_gave_up.wait(10)
+        caller_gave_up.wait(WAIT_SECONDS)
         return OK
 
     with fake_hub(late) as hub:
@@ -296,18 +297,19 @@ def test_a_deadline_holds_for_a_call_that_waits_for_its_turn() -> None:
     turn_is_over = threading.Event()
 
     def late(_: Call) -> Reply:
-        turn_is_over.wait(10)
+        turn_is_over.wait(WAIT_SECONDS)
         return OK
 
     async def one_too_many(hub: FakeHub) -> tuple[OutcomeUnknown, list[AnswerBytes]]:
         async with SignedChannel.open(hub.address, AUDIENCE, key=CAFE_KEY, hub_keys=HUB_KEYS) as channel:
-            others = [asyncio.create_task(channel.send(WRITE)) for _ in range(MAX_CALLS_IN_FLIGHT)]
+            sending = (channel.send(WRITE, deadline_seconds=WAIT_SECONDS) for _ in range(MAX_CALLS_IN_FLIGHT))
+            others = [asyncio.create_task(one) for one in sending]
             await asyncio.sleep(0)
             with pytest.raises(OutcomeUnknown) as error:
                 await channel.send(WAITING, deadline_seconds=0.05)
             turn_is_over.set()
             answers = await asyncio.gather(*others)
-            await channel.send(WAITING, deadline_seconds=10)
+            await channel.send(WAITING, deadline_seconds=WAIT_SECONDS)
             return error.value, answers
 
     with fake_hub(late) as hub:
@@ -319,8 +321,8 @@ def test_a_deadline_holds_for_a_call_that_waits_for_its_turn() -> None:
 
 
 def test_a_hub_that_is_not_there_leaves_the_outcome_unknown() -> None:
-    with fake_hub(OK) as hub:
-        gone = hub
+    gone = FakeHub(lambda _call: OK)
+    gone.address = "127.0.0.1:1"
 
     with pytest.raises(OutcomeUnknown) as error:
         send(gone, WRITE)
@@ -347,7 +349,9 @@ def test_a_repeat_sends_the_same_bytes_under_a_signature_of_its_own() -> None:
 
 def test_a_thousand_calls_at_once_are_all_answered_by_a_hub_that_takes_fewer() -> None:
     async def thousand(hub: FakeHub) -> list[AnswerBytes]:
-        async with SignedChannel.open(hub.address, AUDIENCE, key=CAFE_KEY, hub_keys=HUB_KEYS) as channel:
+        async with SignedChannel.open(
+            hub.address, AUDIENCE, key=CAFE_KEY, hub_keys=HUB_KEYS, timeout_seconds=WAIT_SECONDS
+        ) as channel:
             return await asyncio.gather(*(channel.send(WRITE) for _ in range(1_000)))
 
     with fake_hub(OK, max_streams=2 * MAX_CALLS_IN_FLIGHT) as hub:

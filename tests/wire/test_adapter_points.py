@@ -32,6 +32,7 @@ from merchant_adapter import (
     verify_receipt,
 )
 from merchant_adapter.points import POINTS_METHODS, PointsMethod
+from tests.waiting import WAIT_SECONDS
 from tests.wire.adapter_fake_hub import (
     AUDIENCE,
     CAFE_KEY,
@@ -227,7 +228,7 @@ def hub_that_is_late_once() -> Iterator[tuple[FakeHub, threading.Event]]:
     caller_gave_up = threading.Event()
 
     def reply(_: Call) -> Reply:
-        caller_gave_up.wait(10)
+        caller_gave_up.wait(WAIT_SECONDS)
         return accepted(AUTHORIZED)
 
     with fake_hub(reply) as hub:
@@ -245,7 +246,7 @@ def test_a_till_that_got_no_answer_repeats_the_command_as_it_is(
         with pytest.raises(OutcomeUnknown) as unknown:
             client.authorize_burn(command, deadline_seconds=0.2)
         caller_gave_up.set()
-        held = client.authorize_burn(command, deadline_seconds=10)
+        held = client.authorize_burn(command, deadline_seconds=WAIT_SECONDS)
 
     assert unknown.value.request_id == command.request_id
     assert held.request_id == command.request_id
@@ -265,7 +266,7 @@ def test_the_request_in_an_unknown_outcome_can_be_sent_again_by_somebody_else(
     assert prepared is not None
 
     with connect(hub) as another:
-        (held,) = read_results(prepared, another.send(prepared))
+        (held,) = read_results(prepared, another.send(prepared, deadline_seconds=WAIT_SECONDS))
 
     assert isinstance(held, BurnAuthorized)
     assert held.request_id == unknown.value.request_id

@@ -18,7 +18,7 @@ import pytest
 from merchant_adapter import EarnCommand, Receipt, verify_receipt
 from merchant_adapter.__main__ import main
 from merchant_adapter.outbox import Outbox
-from tests.waiting import eventually
+from tests.waiting import WAIT_SECONDS, eventually
 from tests.wire.adapter_fake_hub import (
     AUDIENCE,
     CAFE_KEY,
@@ -212,9 +212,9 @@ def test_a_process_that_follows_sends_what_another_accepts_until_it_is_told_to_s
         )
         for command in more:
             outbox.accept(command)
-        eventually(lambda: outbox.status().waiting == 0, 20.0)
+        eventually(lambda: outbox.status().waiting == 0)
         process.terminate()
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=WAIT_SECONDS)
 
     assert process.returncode == 0
     assert json.loads(output)["accepted"] == 2 + len(more)

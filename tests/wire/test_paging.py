@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 from exchange.rpc.errors import InvalidField
 from exchange.rpc.paging import from_token, number_in, page_limit, split_page, text_in, to_token
+from tests.property.profiles import tries
 
 
 def encoded(text: bytes) -> str:
     return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
 
 
+@tries(100)
 @given(st.integers(0, 2**63 - 1), st.from_regex(r"[a-z0-9.-]{0,80}", fullmatch=True))
 def test_a_token_gives_back_the_key_it_was_made_of(number: int, text: str) -> None:
     assert from_token(to_token(number, text), int, str) == [number, text]

@@ -7,12 +7,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from merchant_adapter import Hub, HubKeys, Key, methods
+from merchant_adapter.sidecar import hub_watch
 from merchant_adapter.sidecar.hub_watch import HubWatch
-from tests.waiting import eventually
+from tests.waiting import WAIT_SECONDS, eventually
 from tests.wire.adapter_fake_hub import AUDIENCE, CAFE_KEY, Call, FakeHub, Reply, accepted, fake_hub
 from tests.wire.adapter_fake_hub import refused as refusal
 from tests.wire.fake_ledger import CODE, open_hub
@@ -42,7 +44,12 @@ def lines_of(replies: Sequence[Reply], caplog: pytest.LogCaptureFixture) -> list
     def reply(_: Call) -> Reply:
         return given.pop(0) if len(given) > 1 else given[0]
 
-    with fake_hub(reply) as hub, caplog.at_level(logging.INFO, LOGGER):
+    with (
+        fake_hub(reply) as hub,
+        caplog.at_level(logging.INFO, LOGGER),
+        # A question that is given up, because the machine stood still, would be a change that is not among these.
+        mock.patch.object(hub_watch, "DEADLINE_SECONDS", WAIT_SECONDS),
+    ):
         asyncio.run(watched(hub, len(replies)))
     return [(one.levelno, one.getMessage()) for one in caplog.records if one.name == LOGGER]
 

@@ -54,10 +54,13 @@ class Journal:
     limit: int = 100
     readings: list[tuple[Place, frozenset[int] | None]] = field(default_factory=list)
     failure: Exception | None = None
+    was_read: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set at the end of each reading."""
 
     async def read(self, after: Place, posters: frozenset[int] | None) -> Chunk:
         self.readings.append((after, posters))
         await asyncio.sleep(0)
+        self.was_read.set()
         if self.failure is not None:
             raise self.failure
         codes = CODES.values() if posters is None else [CODES[it] for it in posters]
@@ -107,7 +110,7 @@ def test_a_hundred_who_wait_cost_one_reading_and_only_those_concerned_are_woken(
         cafes, bookshop = [watcher(CAFE, at_end) for _ in range(100)], watcher(BOOKS, at_end)
         with tail.followed_by(CAFE), tail.followed_by(BOOKS):
             waits = [asyncio.ensure_future(tail.wait(it)) for it in (*cafes, bookshop)]
-            await asyncio.sleep(0.05)
+            await journal.was_read.wait()  # one that is under way would find what is posted now
             before = len(journal.readings)
             journal.entries += [entry(2, 0), entry(2, 1)]
             tail.notice()
