@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import date
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 
@@ -21,6 +23,15 @@ class LotPlace(NamedTuple):
 
     member_id: int
     lot_sequence: int
+
+
+RARE_COUNTERS: Final = (
+    *("moved_in_points", "held_points", "expired_points", "clawed_back_points", "absorbed_points"),
+    *("moved_out_points", "transferred_points", "deficit_raised_points"),
+)
+"""A lot's counters that earns and burns leave alone, as a rule."""
+
+NOTHING_RARE: Final = (0,) * len(RARE_COUNTERS)
 
 
 @dataclass(slots=True)
@@ -52,6 +63,8 @@ class Lot:
     deficit_raised_points: int = 0
     created: bool = False
     changed: bool = False
+    stored: tuple[int, ...] = field(default=NOTHING_RARE, compare=False)
+    """What `rare_counters` gave when the lot was loaded."""
 
     @property
     def place(self) -> LotPlace:
@@ -64,6 +77,9 @@ class Lot:
         used = self.held_points + self.burned_points + self.absorbed_points + self.transferred_points
         return used - self.deficit_raised_points
 
+
+rare_counters: Final[Callable[[Lot], tuple[int, ...]]] = attrgetter(*RARE_COUNTERS)
+"""A lot's rare counters."""
 
 GRACE: Final = "grace"
 MERGE: Final = "merge"

@@ -23,23 +23,30 @@ from exchange.store.load_originals import merge_readings, original_readings
 from exchange.store.load_standings import authority_readings, whole_readings
 from exchange.store.pipeline import BEGIN, ROLLBACK, Request, Steps
 from exchange.store.readings import LOT_COLUMNS, Reading, add_links, add_lots
-from exchange.store.standing import COLUMNS, Standing, take_standing
+from exchange.store.standing import READ_STANDING, Standing, take_standing
 
 FIRST_LOTS: Final = 4
 """Lots in consumption order that a burn is given at first; nearly all need no more."""
 
-# Locks every wallet of the batch in key order, so that two batches never wait for each other in a circle.
+_LEDGER_CLOCK: Final = b"CASE WHEN clock = 'manual' THEN manual_time ELSE clock_timestamp() END"
+
+# Locks every wallet of the batch in key order, so that two batches never wait for each other in a circle. A decision
+# is never before the member's last one, which matters only where that is ahead of the clock: else it is not sent.
 LOCK_WALLETS: Final = (
-    b"SELECT member_id, open_points, deficit_points, lot_sequence, next_expiry_date, last_decided_time, "
-    + ", ".join(COLUMNS).encode()
+    b"SELECT member_id, open_points, deficit_points, lot_sequence, next_expiry_date,"
+    b" CASE WHEN last_decided_time > (SELECT "
+    + _LEDGER_CLOCK
+    + b" FROM exchange.ledger) THEN last_decided_time END, "
+    + READ_STANDING
     + b" FROM exchange.wallets WHERE member_id = ANY(%s) ORDER BY member_id FOR NO KEY UPDATE"
 )
 
 # The batch's id, the ledger clock and the wall clock read after the locks, and whether cached cards are still true.
-READ_CONSTANTS: Final = b"""
-SELECT nextval('exchange.batch_ids'), CASE WHEN clock = 'manual' THEN manual_time ELSE clock_timestamp() END,
-    version, clock_timestamp()
-FROM exchange.ledger, exchange.registry"""
+READ_CONSTANTS: Final = (
+    b"SELECT nextval('exchange.batch_ids'), "
+    + _LEDGER_CLOCK
+    + b", version, clock_timestamp() FROM exchange.ledger, exchange.registry"
+)
 
 # The lots that points would join, by key.
 READ_LOTS_BY_KEY: Final = (
@@ -118,8 +125,7 @@ def _load(commands: Sequence[Command], needs: Needs, cards: Cards, terms: Terms)
     requests = [request for request, _ in readings]
     _, wallet_rows, constants, *answers = yield [Request(BEGIN), lock, Request(READ_CONSTANTS), *requests]
     batch_id, clock, registry_version, wall_time = constants[0]
-    # Never before a member's last, even if the clock stepped back.
-    decided_time = max([clock, *[row[5] for row in wallet_rows]])
+    decided_time = max([clock, *[row[5] for row in wallet_rows if row[5] is not None]])
     book = Book(terms, cards, decided_time, batch_id, wall_time=wall_time)
     standings = {row[0]: _add_wallet(book, row) for row in wallet_rows}
     _absorb(book, readings, answers)
@@ -192,10 +198,10 @@ def _readings(needs: Needs) -> list[Reading]:
 
 
 def _add_wallet(book: Book, row: TupleRow) -> Standing:
-    member_id, open_points, deficit_points, lot_sequence, next_expiry_date, _ = row[:6]
+    member_id, open_points, deficit_points, lot_sequence, next_expiry_date, _, standing = row
     wallet = Wallet(member_id, open_points, 0, 0, deficit_points, lot_sequence, next_expiry_date)
     book.wallets[member_id] = wallet
-    return take_standing(wallet, row[6:])
+    return take_standing(wallet, standing)
 
 
 def _take_requests(book: Book, rows: Sequence[TupleRow]) -> None:

@@ -8,13 +8,15 @@ from typing import Final
 from psycopg.rows import TupleRow
 
 from exchange.core.book import Book, Link
-from exchange.core.lots import Lot, LotKey, LotMove, LotPlace
+from exchange.core.lots import RARE_COUNTERS, Lot, LotKey, LotMove, LotPlace
 from exchange.core.record import make
 from exchange.store.pipeline import Request
 
-LOT_COLUMNS: Final = b"""member_id, lot_sequence, issuer_id, rate_version, expiry_date, funding_micros,
-    prefunded_micros, issued_points, moved_in_points, open_points, held_points, burned_points, expired_points,
-    clawed_back_points, absorbed_points, moved_out_points, transferred_points, deficit_raised_points"""
+LOT_COLUMNS: Final = (
+    "member_id, lot_sequence, issuer_id, rate_version, expiry_date, funding_micros, prefunded_micros, issued_points,"
+    f" open_points, burned_points, CASE WHEN {' | '.join(RARE_COUNTERS)} <> 0 THEN ROW({', '.join(RARE_COUNTERS)}) END"
+).encode()
+"""The counters that few commands change come as one value, or as none where all of them are 0."""
 
 MOVE_COLUMNS: Final = b"""move_id, from_member_id, from_lot_sequence, to_member_id, to_lot_sequence, batch_id,
     entry_index, why, points"""
@@ -26,11 +28,25 @@ Reading = tuple[Request, Callable[[Book, Sequence[TupleRow]], None]]
 def add_lots(book: Book, rows: Sequence[TupleRow]) -> None:
     """Adds rows of lots to their wallets. A lot of a member that is not locked yet is left for the second try."""
     for row in rows:
-        lot = Lot(*row)
-        wallet = book.wallets.get(lot.member_id)
+        wallet = book.wallets.get(row[0])
         if wallet is not None:
-            key = make(LotKey, (lot.member_id, lot.issuer_id, lot.rate_version, lot.expiry_date))
-            wallet.lots.setdefault(key, lot)
+            key = make(LotKey, (row[0], row[2], row[3], row[4]))
+            if key not in wallet.lots:
+                wallet.lots[key] = _lot(row)
+
+
+def _lot(row: TupleRow) -> Lot:
+    member_id, sequence, issuer_id, version, expiry_date, funding, prefunded, issued, opened, burned, rare = (
+        row
+    )
+    lot = Lot(
+        member_id, sequence, issuer_id, version, expiry_date, funding, prefunded, issued, 0, opened, 0, burned
+    )
+    if rare is not None:
+        lot.stored = rare
+        for name, points in zip(RARE_COUNTERS, rare, strict=True):
+            setattr(lot, name, points)
+    return lot
 
 
 def add_links(book: Book, rows: Sequence[TupleRow]) -> None:

@@ -6,7 +6,7 @@ COPY can't be pipelined, and for a few rows the round trips would cost more than
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from hashlib import sha256
 from itertools import chain, repeat
@@ -18,7 +18,7 @@ from exchange.core.commands import Posted, kind_in_journal, part_of
 from exchange.core.evidence import Call
 from exchange.core.ids import HUB
 from exchange.core.journal import Leg, Line
-from exchange.core.lots import Lot
+from exchange.core.lots import Lot, rare_counters
 from exchange.store.binary import (
     Columns,
     RowFormat,
@@ -81,6 +81,7 @@ LOT_COUNTERS: Final = tuple(
     )
 )
 
+_COMMON_COUNTERS: Final = ("issued_points", "open_points", "burned_points")
 
 _told: Final = attrgetter(
     *(
@@ -98,18 +99,21 @@ _told: Final = attrgetter(
 """What an entry says of its command, the texts in the order of their columns."""
 _named: Final = attrgetter("partner_id", "request_id", "fingerprint", "kind", "reference")
 _counters: Final = attrgetter(*LOT_COUNTERS)
+_common_counters: Final = attrgetter(*_COMMON_COUNTERS)
 _whole: Final = attrgetter(
     *("member_id", "lot_sequence", "issuer_id", "rate_version", "expiry_date", "funding_micros"),
     *("prefunded_micros", *LOT_COUNTERS),
 )
 
-UPDATE_LOTS: Final = update_statement(
-    "lots",
-    "member_id lot_sequence",
-    LOT_COUNTERS,
-    "bigint integer" + " bigint" * len(LOT_COUNTERS),
-    "spent = new.open_points = 0",
-)
+
+def _update_lots(counters: Sequence[str]) -> bytes:
+    types = "bigint integer" + " bigint" * len(counters)
+    return update_statement("lots", "member_id lot_sequence", counters, types, "spent = new.open_points = 0")
+
+
+# What earns and burns change; and everything, for lots in which more did: a lot's counters add up at any moment.
+UPDATE_COMMON_COUNTERS: Final = _update_lots(_COMMON_COUNTERS)
+UPDATE_LOTS: Final = _update_lots(LOT_COUNTERS)
 
 UPDATE_WALLETS: Final = b"""
 UPDATE exchange.wallets SET open_points = new.open_points, deficit_points = new.deficit_points,
@@ -271,14 +275,11 @@ def _lot_columns(lots: Sequence[Lot]) -> Columns:
 def _update_requests(book: Book, lots: list[Lot]) -> list[Request]:
     requests: list[Request] = []
     values: tuple[bytes, ...]
-    if lots:
-        counters = zip(*map(_counters, lots), strict=True)
-        values = (
-            int8s([lot.member_id for lot in lots]),
-            int4s([lot.lot_sequence for lot in lots]),
-            *map(int8s, counters),
-        )
-        requests.append(Request(UPDATE_LOTS, values))
+    common = [lot for lot in lots if rare_counters(lot) == lot.stored]
+    requests += _lot_requests(UPDATE_COMMON_COUNTERS, _common_counters, common)
+    if len(common) < len(lots):
+        others = [lot for lot in lots if rare_counters(lot) != lot.stored]
+        requests += _lot_requests(UPDATE_LOTS, _counters, others)
     if wallets := [wallet for wallet in book.wallets.values() if wallet.changed]:
         values = (
             int8(microseconds(book.decided_time)),
@@ -298,6 +299,15 @@ def _update_requests(book: Book, lots: list[Lot]) -> list[Request]:
         )
         requests.append(Request(UPDATE_LINKS, values))
     return requests
+
+
+def _lot_requests(
+    statement: bytes, counters: Callable[[Lot], tuple[int, ...]], lots: Sequence[Lot]
+) -> list[Request]:
+    if not lots:
+        return []
+    keys = int8s([lot.member_id for lot in lots]), int4s([lot.lot_sequence for lot in lots])
+    return [Request(statement, (*keys, *map(int8s, zip(*map(counters, lots), strict=True))))]
 
 
 def _append_request(book: Book, digest: bytes, window_date: date) -> Request:

@@ -19,12 +19,30 @@ standing_of: Final[Callable[[Wallet], Standing]] = attrgetter(
 PLAIN: Final = standing_of(Wallet(0))
 """That of nearly every member."""
 
-COLUMNS: Final = (
-    *("pending_points", "held_points", "state", "survivor_id", "merged_batch_id", "merged_entry_index"),
-    *("deficit_sequence", "next_cancel_date", "next_deadline", "spent_date", "spent_count", "spent_points"),
-    "transferred_points",
-)
-"""Where a table has it."""
+_PLAIN_COLUMNS: Final = {
+    "pending_points": "0",
+    "held_points": "0",
+    "state": "'active'",
+    "survivor_id": "0",
+    "merged_batch_id": "0",
+    "merged_entry_index": "0",
+    "deficit_sequence": "0",
+    "next_cancel_date": "'9999-12-31'",
+    "next_deadline": "'9999-12-31 23:59:59.999999+00'",
+    "spent_date": "'0001-01-01'",
+    "spent_count": "0",
+    "spent_points": "0",
+    "transferred_points": "0",
+}
+
+COLUMNS: Final = tuple(_PLAIN_COLUMNS)
+"""Where the table of wallets has it."""
+
+READ_STANDING: Final = (
+    f"CASE WHEN NOT ({' AND '.join(f'{name} = {value}' for name, value in _PLAIN_COLUMNS.items())})"
+    f" THEN ROW({', '.join(COLUMNS)}) END"
+).encode()
+"""The columns as one value, which is NULL where they are plain: sending and reading them all costs 2 us a wallet."""
 
 _NO_ENTRY: Final = (0, 0)
 
@@ -35,12 +53,9 @@ def to_row(standing: Standing) -> tuple[Any, ...]:
     return (pending, held, state.value, survivor_id, *(merged_by or _NO_ENTRY), *rest)
 
 
-_PLAIN_ROW: Final = to_row(PLAIN)
-
-
-def take_standing(wallet: Wallet, row: tuple[Any, ...]) -> Standing:
-    """Gives a wallet that was just made the standing that its columns say; gives it back too."""
-    if row == _PLAIN_ROW:
+def take_standing(wallet: Wallet, row: tuple[Any, ...] | None) -> Standing:
+    """Gives a wallet that was just made the standing that `READ_STANDING` found; gives it back too."""
+    if row is None:
         return PLAIN
     wallet.pending_points, wallet.held_points, state, wallet.survivor_id, *rest = row
     wallet.state = MemberState(state)

@@ -23,7 +23,7 @@ from exchange.core.lots import Lot
 from exchange.core.originals import Deficit
 from exchange.core.rates import RateCard
 from exchange.rpc.answers import encode
-from exchange.store.readings import LOT_COLUMNS
+from exchange.store.save import LOT_COUNTERS
 from tests.property.coalition import CARDLESS, MEMBERS, PARTNERS, WITHDRAWN, Coalition
 from tests.property.postings import Name, name_of
 from tests.rows import Rows, fresh
@@ -237,6 +237,11 @@ SELECT entries.batch_id, entry_index, partner_id, request_id, member_id, points,
     reason, campaign_id, channel
 FROM exchange.entries JOIN exchange.batches USING (batch_id) ORDER BY batches.sequence, entry_index"""
 
+LOT_KEYS = (
+    *("member_id", "lot_sequence", "issuer_id", "rate_version", "expiry_date"),
+    *("funding_micros", "prefunded_micros"),
+)
+
 READ_WALLETS = b"""
 SELECT member_id, merged_batch_id, merged_entry_index, open_points, pending_points, held_points, deficit_points,
     lot_sequence, next_expiry_date, state, survivor_id, deficit_sequence, next_cancel_date, next_deadline,
@@ -273,7 +278,7 @@ def kept_in_database(connection: psycopg.Connection[Any]) -> Kept:
     ):
         assert member == members[batch_id, index]
         lines.setdefault((batch_id, index), []).append(tuple(line))
-    lots = [Lot(*row) for row in of(LOT_COLUMNS.decode(), "lots")]
+    lots = [Lot(*row) for row in of(f"{', '.join(LOT_KEYS)}, {', '.join(LOT_COUNTERS)}", "lots")]
     requests = of(
         "partner_id, request_id, fingerprint, accepted, batch_id, entry_index, kind, reference, part, answer",
         f"requests WHERE partner_id <> {HUB}",

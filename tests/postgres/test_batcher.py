@@ -30,7 +30,7 @@ from exchange.store.engine import SESSION, open_connection
 from exchange.store.failures import StoreUnavailable
 from exchange.store.load import FIRST_LOTS, load_book
 from exchange.store.pipeline import HubConnection
-from exchange.store.readings import add_lots
+from exchange.store.readings import LOT_COLUMNS, add_lots
 from exchange.store.reads import read_cards
 from tests.builders import NOON, TERMS, burn, earn
 from tests.postgres.ledger_at_work import Office, begin_anew, days_on, new_card
@@ -764,12 +764,6 @@ def test_random_wallets_of_many_lots_end_the_same_in_single_batches_as_in_one(of
     assert len(histories[0][1]) > 60
 
 
-LOT_COLUMNS: Final = (
-    "member_id, lot_sequence, issuer_id, rate_version, expiry_date, funding_micros, prefunded_micros, issued_points,"
-    " open_points, held_points, burned_points, expired_points"
-)
-
-
 def fill(shop: Shop, chance: random.Random) -> None:
     """Gives every member up to 30 lots of both partners, some spent, some past their day."""
     lots, wallets = [], []
@@ -812,7 +806,8 @@ def test_lots_loaded_by_need_decide_as_all_lots_would(office: Office) -> None:
     with open_connection(shop.url) as connection:
         _, cards = read_cards(connection)
         by_need, complete = (connection.drive(load_book(commands, cards, TERMS)).book for _ in range(2))
-        add_lots(complete, connection.execute(f"SELECT {LOT_COLUMNS} FROM exchange.lots".encode()).fetchall())
+        every = b"SELECT " + LOT_COLUMNS + b" FROM exchange.lots"
+        add_lots(complete, connection.execute(every, binary=True).fetchall())
         connection.rollback()
     loaded = [sum(len(wallet.lots) for wallet in it.wallets.values()) for it in (by_need, complete)]
     decisions = [[strip(decision) for decision in plan(commands, it)] for it in (by_need, complete)]
