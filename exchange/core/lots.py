@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
-from operator import attrgetter
 from typing import Final, NamedTuple
 
 
@@ -64,7 +62,7 @@ class Lot:
     created: bool = False
     changed: bool = False
     stored: tuple[int, ...] = field(default=NOTHING_RARE, compare=False)
-    """What `rare_counters` gave when the lot was loaded."""
+    """The rare counters as they were loaded."""
 
     @property
     def place(self) -> LotPlace:
@@ -77,9 +75,6 @@ class Lot:
         used = self.held_points + self.burned_points + self.absorbed_points + self.transferred_points
         return used - self.deficit_raised_points
 
-
-rare_counters: Final[Callable[[Lot], tuple[int, ...]]] = attrgetter(*RARE_COUNTERS)
-"""A lot's rare counters."""
 
 GRACE: Final = "grace"
 MERGE: Final = "merge"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Final
 
 from psycopg.rows import TupleRow
@@ -17,6 +18,9 @@ LOT_COLUMNS: Final = (
     f" open_points, burned_points, CASE WHEN {' | '.join(RARE_COUNTERS)} <> 0 THEN ROW({', '.join(RARE_COUNTERS)}) END"
 ).encode()
 """The counters that few commands change come as one value, or as none where all of them are 0."""
+
+rare_counters: Final[Callable[[Lot], tuple[int, ...]]] = attrgetter(*RARE_COUNTERS)
+"""A lot's rare counters, as they are stored."""
 
 MOVE_COLUMNS: Final = b"""move_id, from_member_id, from_lot_sequence, to_member_id, to_lot_sequence, batch_id,
     entry_index, why, points"""

@@ -18,7 +18,7 @@ from exchange.core.commands import Posted, kind_in_journal, part_of
 from exchange.core.evidence import Call
 from exchange.core.ids import HUB
 from exchange.core.journal import Leg, Line
-from exchange.core.lots import Lot, rare_counters
+from exchange.core.lots import Lot
 from exchange.store.binary import (
     Columns,
     RowFormat,
@@ -33,6 +33,7 @@ from exchange.store.binary import (
     update_statement,
 )
 from exchange.store.pipeline import COMMIT, CopyIn, Request, Steps
+from exchange.store.readings import rare_counters
 from exchange.store.save_standings import standing_requests
 from exchange.store.standing import Standing
 
