@@ -85,6 +85,7 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._order = asyncio.Lock()
         self._stopping = False
+        self._gives_up = False
         self._failures = 0
         self._pause_ends = 0.0
         self._next_prune = 0.0
@@ -110,7 +111,8 @@ class Dispatcher:
         Without `wait` it ends as soon as the hub can't be asked, or when only what the hub put off is left. Raises
         OutboxError.
         """
-        await self._session(lambda: self._is_drained(wait))
+        self._gives_up = not wait
+        await self._session(self._is_drained)
         self._report(waiting=await self._store(self._outbox.store.waiting))
         return self.progress
 
@@ -182,6 +184,8 @@ class Dispatcher:
 
     def _launch(self) -> None:
         """Sends what is due. A lone command goes at once; while calls are under way, the next batch grows."""
+        if self._gives_up and self._failures:
+            return  # also where the pause after the failure is over by now
         # While the hub can't be asked, one call finds out whether it can again.
         most = 1 if self._failures else MOST_IN_FLIGHT
         room = MAX_REQUEST_BYTES - MOST_COMMANDS * FRAME_BYTES
@@ -258,10 +262,10 @@ class Dispatcher:
             waiting=tally.waiting,
         )
 
-    def _is_drained(self, wait: bool) -> bool:
+    def _is_drained(self) -> bool:
         if self._lanes.is_empty:
             return True
-        return not wait and (self._failures > 0 or self._lanes.ready_count == 0)
+        return self._gives_up and (self._failures > 0 or self._lanes.ready_count == 0)
 
     async def _prune(self) -> None:
         if time.monotonic() >= self._next_prune:

@@ -31,7 +31,9 @@ from merchant_adapter.outbox import (
     OutboxInUse,
     State,
 )
+from merchant_adapter.outbox.lanes import Waiting
 from merchant_adapter.outbox.policy import BEHIND_DEAD_LETTER
+from merchant_adapter.outbox.store import Store
 from tests.property.profiles import tries
 from tests.waiting import WAIT_SECONDS
 from tests.wire.adapter_fake_hub import (
@@ -45,6 +47,7 @@ from tests.wire.adapter_fake_hub import (
 from tests.wire.fake_ledger import (
     CODE,
     QUICK,
+    UNAVAILABLE,
     WHEN,
     Ledger,
     MoodyHub,
@@ -271,6 +274,23 @@ def test_a_key_that_is_not_trusted_ends_a_drain_and_loses_nothing(outbox: Outbox
         progress = drain(outbox, hub.address, wait=False)
 
     assert (progress.trouble, progress.waiting, progress.dead) == ("SIGNATURE_INVALID", 2, 0)
+
+
+def test_without_waiting_a_drain_asks_a_hub_that_is_away_once_however_slow_the_disk_is(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept(outbox, sale())
+    read = Store.read
+
+    def slow_read(store: Store, after: int, most: int) -> list[Waiting]:
+        time.sleep(2 * QUICK.longest_pause_seconds)  # so the pause after a failure is over when it ends
+        return read(store, after, most)
+
+    monkeypatch.setattr(Store, "read", slow_read)
+    with fake_hub(UNAVAILABLE) as hub:
+        drain(outbox, hub.address, wait=False)
+
+        assert len(hub.calls) == 1
 
 
 def test_without_waiting_a_drain_ends_where_the_hub_is_away(outbox: Outbox) -> None:
