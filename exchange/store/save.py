@@ -85,17 +85,8 @@ LOT_COUNTERS: Final = tuple(
 _COMMON_COUNTERS: Final = ("issued_points", "open_points", "burned_points")
 
 _told: Final = attrgetter(
-    *(
-        "member_id",
-        "partner_id",
-        "event_time",
-        "request_id",
-        "store_id",
-        "terminal_id",
-        "reference",
-        "reason",
-    ),
-    *("campaign_id", "channel"),
+    *("member_id", "partner_id", "event_time", "request_id", "store_id", "terminal_id", "reference"),
+    *("reason", "campaign_id", "channel"),
 )
 """What an entry says of its command, the texts in the order of their columns."""
 _named: Final = attrgetter("partner_id", "request_id", "fingerprint", "kind", "reference")
