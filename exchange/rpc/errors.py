@@ -282,7 +282,7 @@ def _add(
     detail: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo | error_details_pb2.BadRequest,
 ) -> None:
     packed = any_pb2.Any()
-    packed.Pack(detail)
+    packed.Pack(detail, deterministic=True)
     made.details.append(packed)
 
 

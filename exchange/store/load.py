@@ -28,25 +28,23 @@ from exchange.store.standing import READ_STANDING, Standing, take_standing
 FIRST_LOTS: Final = 4
 """Lots in consumption order that a burn is given at first; nearly all need no more."""
 
-_LEDGER_CLOCK: Final = b"CASE WHEN clock = 'manual' THEN manual_time ELSE clock_timestamp() END"
-
 # Locks every wallet of the batch in key order, so that two batches never wait for each other in a circle. A decision
-# is never before the member's last one, which matters only where that is ahead of the clock: else it is not sent.
+# is never before the member's last one. That is sent only where it is ahead of when the transaction began, as no
+# decision is before that either: reading a time costs as much as all other columns.
 LOCK_WALLETS: Final = (
-    b"SELECT member_id, open_points, deficit_points, lot_sequence, next_expiry_date,"
-    b" CASE WHEN last_decided_time > (SELECT "
-    + _LEDGER_CLOCK
-    + b" FROM exchange.ledger) THEN last_decided_time END, "
+    b"SELECT member_id, open_points, deficit_points, lot_sequence, next_expiry_date, CASE WHEN last_decided_time >"
+    b" (SELECT CASE WHEN clock = 'manual' THEN manual_time ELSE now() END FROM exchange.ledger)"
+    b" THEN last_decided_time END, "
     + READ_STANDING
     + b" FROM exchange.wallets WHERE member_id = ANY(%s) ORDER BY member_id FOR NO KEY UPDATE"
 )
 
 # The batch's id, the ledger clock and the wall clock read after the locks, and whether cached cards are still true.
-READ_CONSTANTS: Final = (
-    b"SELECT nextval('exchange.batch_ids'), "
-    + _LEDGER_CLOCK
-    + b", version, clock_timestamp() FROM exchange.ledger, exchange.registry"
-)
+READ_CONSTANTS: Final = b"""
+SELECT nextval('exchange.batch_ids'),
+    CASE WHEN clock = 'manual' THEN manual_time ELSE greatest(now(), clock_timestamp()) END,
+    version, clock_timestamp()
+FROM exchange.ledger, exchange.registry"""
 
 # The lots that points would join, by key.
 READ_LOTS_BY_KEY: Final = (

@@ -67,7 +67,7 @@ class CallError(Exception):
         info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)
         for detail in (info, *details):
             packed = any_pb2.Any()
-            packed.Pack(detail)
+            packed.Pack(detail, deterministic=True)
             self.status.details.append(packed)
 
 
