@@ -10,7 +10,6 @@ here for the next batch instead. A call may so be decided in parts, which change
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,17 +28,6 @@ MAX_BATCH: Final = 1000
 
 MAX_QUEUE: Final = 20_000
 """Commands that may wait; one more is refused, because it would only time out."""
-
-COLLECT_CALLS: Final = 32
-"""Calls after which what they left behind is collected.
-
-gRPC leaves nine objects in a cycle with every call, and its message with them: a third of a MiB where it is a large
-batch. The collector by itself waits for 100,000 objects, for the sake of large batches (`server.py`): ten thousand
-calls and gigabytes, and then every caller waits a tenth of a second for it.
-"""
-
-OLDER: Final = 8
-"""Collections after which one also looks at what the last ones found in use, and of these the one that looks at all."""
 
 MAX_DEFECTS: Final = 64
 """Calls of one batch that are found to meet a defect; where there are more, what is left fails with the last one."""
@@ -86,8 +74,6 @@ class Batcher:
         self._gathering = Gathering()
         self._is_gathering = False
         self._running_calls = 0
-        self._uncollected = 0
-        self._collections = 0
 
     async def submit(self, commands: Sequence[Command], call: Call | None) -> list[Answer]:
         """Decides the commands and gives one answer each, in order, once they are durable.
@@ -215,18 +201,6 @@ class Batcher:
             self._running_calls -= len(batch)
         now = asyncio.get_running_loop().time()
         self._gathering.learn(len(batch), len(self._queue), self._running_calls, now)
-        self._collect(len(batch))
-
-    def _collect(self, calls: int) -> None:
-        self._uncollected += calls
-        if self._uncollected < COLLECT_CALLS:
-            return
-        self._uncollected = 0
-        self._collections += 1
-        if self._collections % OLDER:
-            gc.collect(0)
-        else:
-            gc.collect(1 if self._collections % OLDER**2 else 2)
 
     async def _decide(self, lane: Lane, batch: list[Part]) -> Exception | None:
         """Runs the batch and hands out its answers. Gives a defect that it met; then nothing of it was decided."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import random
 import threading
-import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +17,7 @@ import psycopg
 import pytest
 
 from exchange.batch import SMALL, Answer
-from exchange.batcher import COLLECT_CALLS, MAX_DEFECTS, MAX_QUEUE, OLDER, Batcher, QueueFull
+from exchange.batcher import MAX_DEFECTS, MAX_QUEUE, Batcher, QueueFull
 from exchange.core.book import Book
 from exchange.core.commands import Authority, Command, Wake
 from exchange.core.decisions import Accepted, Decision
@@ -215,43 +213,6 @@ def test_a_batcher_that_stops_does_not_wait_for_what_gathers(
             return (await waits)[0]
 
     assert asyncio.run(stop_while_gathering()).accepted
-
-
-class Left:
-    """In a cycle, which only the collector can free."""
-
-    def __init__(self) -> None:
-        self.itself = self
-
-
-async def call_often(batcher: Batcher, shop: Shop, calls: int, size: int) -> None:
-    for number in range(calls):
-        commands = [earn(f"{number}-{it}", points=1, member_id=shop.members[0]) for it in range(size)]
-        await batcher.submit(commands, None)
-
-
-@pytest.mark.parametrize("size", [1, SMALL + 1])
-def test_what_calls_left_in_cycles_is_collected_however_large_they_are(shop: Shop, size: int) -> None:
-    gc.disable()
-    try:
-        left = weakref.ref(Left())
-        posting(shop, lambda batcher: call_often(batcher, shop, COLLECT_CALLS, size))
-        assert left() is None
-    finally:
-        gc.enable()
-
-
-def test_what_was_in_use_when_it_was_looked_at_is_collected_later(shop: Shop) -> None:
-    gc.disable()
-    try:
-        held = Left()
-        left = weakref.ref(held)
-        gc.collect(0)
-        del held
-        posting(shop, lambda batcher: call_often(batcher, shop, COLLECT_CALLS * OLDER, 1))
-        assert left() is None
-    finally:
-        gc.enable()
 
 
 # --- a call in parts

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, TypeVar
 
 import grpc.aio
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from exchange.rpc.calls import ANYONE, CallFigures, Gate, Incoming, Pages, Stream
+from exchange.rpc.calls import ANYONE, COLLECT_CALLS, OLDER, CallFigures, Gate, Incoming, Pages, Stream
 from exchange.rpc.errors import error
 from exchange.rpc.receipts import ReceiptSigner
 from exchange.rpc.signatures import AdmissibleKey, Admission, Caller
@@ -187,3 +191,42 @@ def test_a_caller_that_takes_nothing_is_sent_a_few_pages_and_the_rest_when_it_ta
     # kernel's buffers at both ends of the connection hold up to 10 MiB more.
     assert ahead * len(PAGE) < 32 * 1024 * 1024
     assert rest == 999
+
+
+class Left:
+    """In a cycle, which only the collector can free."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+async def call_often(channel: SignedChannel, calls: int) -> None:
+    for _ in range(calls):
+        with suppress(Untrusted):
+            await taken(channel)
+
+
+@pytest.mark.parametrize("key", [CAFE_KEY, Key.generate("cafe")], ids=["answered", "refused"])
+def test_what_calls_left_in_cycles_is_collected(key: Key) -> None:
+    gc.disable()
+    try:
+        left = weakref.ref(Left())
+        streaming(three, partial(call_often, calls=COLLECT_CALLS - 1), key=key)
+        assert left() is not None
+        streaming(three, partial(call_often, calls=COLLECT_CALLS), key=key)
+        assert left() is None
+    finally:
+        gc.enable()
+
+
+def test_what_was_in_use_when_it_was_looked_at_is_collected_later() -> None:
+    gc.disable()
+    try:
+        held = Left()
+        left = weakref.ref(held)
+        gc.collect(0)
+        del held
+        streaming(three, partial(call_often, calls=COLLECT_CALLS * OLDER))
+        assert left() is None
+    finally:
+        gc.enable()
