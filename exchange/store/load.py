@@ -14,6 +14,7 @@ from psycopg.rows import TupleRow
 
 from exchange.core.book import Book, Known, Terms, Wallet
 from exchange.core.commands import Command
+from exchange.core.decide.burn import FIRST_LOTS
 from exchange.core.ids import entry_text
 from exchange.core.needs import Needs
 from exchange.core.planner import collect_needs, further_needs
@@ -24,9 +25,6 @@ from exchange.store.load_standings import authority_readings, whole_readings
 from exchange.store.pipeline import BEGIN, ROLLBACK, Request, Steps
 from exchange.store.readings import LOT_COLUMNS, Reading, add_links, add_lots
 from exchange.store.standing import READ_STANDING, Standing, take_standing
-
-FIRST_LOTS: Final = 4
-"""Lots in consumption order that a burn is given at first; nearly all need no more."""
 
 # Locks every wallet of the batch in key order, so that two batches never wait for each other in a circle. A decision
 # is never before the member's last one. That is sent only where it is ahead of when the transaction began, as no

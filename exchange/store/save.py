@@ -18,7 +18,7 @@ from exchange.core.commands import Posted, kind_in_journal, part_of
 from exchange.core.evidence import Call
 from exchange.core.ids import HUB
 from exchange.core.journal import Leg, Line
-from exchange.core.lots import Lot
+from exchange.core.lots import RARE_COUNTERS, Lot
 from exchange.store.binary import (
     Columns,
     RowFormat,
@@ -82,7 +82,7 @@ LOT_COUNTERS: Final = tuple(
     )
 )
 
-_COMMON_COUNTERS: Final = ("issued_points", "open_points", "burned_points")
+_COMMON_COUNTERS: Final = tuple(name for name in LOT_COUNTERS if name not in RARE_COUNTERS)
 
 _told: Final = attrgetter(
     *("member_id", "partner_id", "event_time", "request_id", "store_id", "terminal_id", "reference"),

@@ -95,6 +95,7 @@ class Dispatcher:
 
         Raises OutboxInUse where another process drains, OutboxDamaged.
         """
+        self._gives_up = False
         while not self._stopping:
             try:
                 await self._session(lambda: False)

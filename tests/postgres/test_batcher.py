@@ -20,13 +20,14 @@ from exchange.batch import SMALL, Answer
 from exchange.batcher import MAX_DEFECTS, MAX_QUEUE, Batcher, QueueFull
 from exchange.core.book import Book
 from exchange.core.commands import Authority, Command, Wake
+from exchange.core.decide.burn import FIRST_LOTS
 from exchange.core.decisions import Accepted, Decision
 from exchange.core.planner import plan
 from exchange.gathering import SIBLINGS
 from exchange.rpc.answers import encode
 from exchange.store.engine import SESSION, open_connection
 from exchange.store.failures import StoreUnavailable
-from exchange.store.load import FIRST_LOTS, load_book
+from exchange.store.load import load_book
 from exchange.store.pipeline import HubConnection
 from exchange.store.readings import LOT_COLUMNS, add_lots
 from exchange.store.reads import read_cards

@@ -35,7 +35,7 @@ from merchant_adapter.outbox.lanes import Waiting
 from merchant_adapter.outbox.policy import BEHIND_DEAD_LETTER
 from merchant_adapter.outbox.store import Store
 from tests.property.profiles import tries
-from tests.waiting import WAIT_SECONDS
+from tests.waiting import WAIT_SECONDS, eventually
 from tests.wire.adapter_fake_hub import (
     AUDIENCE,
     HUB_KEYS,
@@ -299,6 +299,24 @@ def test_without_waiting_a_drain_ends_where_the_hub_is_away(outbox: Outbox) -> N
     progress = drain(outbox, "127.0.0.1:1", wait=False)
 
     assert (progress.trouble, progress.waiting) == ("NO_ANSWER", 1)
+
+
+def test_a_dispatcher_that_gave_up_a_drain_tries_again_when_it_is_run(outbox: Outbox) -> None:
+    ledger, is_away = Ledger(), iter([True, True])
+    accept(outbox, sale())
+
+    async def drain_and_run(address: str) -> str:
+        async with await open_hub(address) as hub, asyncio.timeout(WAIT_SECONDS):
+            dispatcher = Dispatcher(outbox, hub, policy=QUICK)
+            trouble = (await dispatcher.drain()).trouble
+            running = asyncio.create_task(dispatcher.run())
+            await asyncio.to_thread(eventually, lambda: not outbox.status().waiting)
+            dispatcher.stop()
+            await running
+            return trouble
+
+    with fake_hub(lambda call: UNAVAILABLE if next(is_away, False) else ledger.post(call)) as hub:
+        assert asyncio.run(drain_and_run(hub.address)) == "HUB_UNAVAILABLE"
 
 
 def test_an_outbox_that_another_process_drains_is_left_to_it(outbox: Outbox, tmp_path: Path) -> None:
